@@ -1,0 +1,199 @@
+"""Show actors on Ray: finding or starting them by name, and translating Ray's bad news.
+
+This is the one place where a show actor becomes a Ray actor. Ray gives liveness (it restarts
+what dies); it does not give uniqueness, which is why every write is fenced in Postgres.
+
+What Ray's exceptions mean for a command under way:
+
+    ActorDiedError           the actor left on purpose; it answers everything before it goes,
+                             so this command was never taken: NotDone, find or start it anew
+    ActorUnavailableError    it crashed or cannot be reached: OutcomeUnknown
+    anything else            OutcomeUnknown
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
+
+from actors.clock import SystemClock
+from actors.config import ActorsConfig
+from actors.heartbeat import Heartbeat
+from actors.messages import ActorStatus, Reply, Request
+from actors.naming import actor_name, database_of_actor, placement_of_actor
+from actors.show_actor import ShowActor
+from actors.show_ref import ShowRefs
+from persistence.show_store import open_show_store
+from reservation.faults import Fault, OutcomeUnknown, ShowNotFound, ShowUnavailable
+from reservation.ids import ShowId
+from reservation.show import Placement
+
+log = logging.getLogger(__name__)
+
+CONCURRENT_CALLS_MAX = 1_000
+
+
+class HostedShowActor:
+    """A ``ShowActor`` as Ray runs it: connects on the first call and leaves when unused.
+
+    The constructor contacts nobody: an exception in it would make the actor dead for good,
+    whatever ``max_restarts`` says.
+    """
+
+    def __init__(self, name: str, config: ActorsConfig) -> None:
+        self._name = name
+        self._config = config
+        self._heartbeat = Heartbeat(config.heartbeat_dir, name)
+        self._starting: asyncio.Task[ShowActor] | None = None
+        self._is_leaving = False
+
+    async def submit(self, requests: list[Request]) -> Reply:
+        """See ``ShowActor.submit``."""
+        try:
+            return await (await self._actor()).submit(requests)
+        except Fault as fault:
+            return Reply([fault] * len(requests), {})
+
+    async def wake(self, show_ids: Sequence[ShowId]) -> None:
+        """See ``ShowActor.wake``."""
+        await (await self._actor()).wake(show_ids)
+
+    async def hand_over(self, show_id: ShowId) -> None:
+        """See ``ShowActor.hand_over``."""
+        await (await self._actor()).hand_over(show_id)
+
+    async def status(self) -> ActorStatus:
+        """See ``ShowActor.status``."""
+        return await (await self._actor()).status()
+
+    async def leave_if_unused(self) -> None:
+        """End this process when nobody needs it; Ray does not restart what leaves on purpose."""
+        if await (await self._actor()).drain():
+            self._heartbeat.stop()
+            ray.actor.exit_actor()
+        self._is_leaving = False
+
+    async def _actor(self) -> ShowActor:
+        if self._starting is None or (self._starting.done() and self._starting.exception()):
+            self._starting = asyncio.ensure_future(self._start())
+        return await asyncio.shield(self._starting)
+
+    async def _start(self) -> ShowActor:
+        dsn = self._config.shards.dsns[database_of_actor(self._name, self._config.shards)]
+        source, journal = await open_show_store(
+            self._config.shards.catalogue_dsn, dsn, owner=self._name
+        )
+        return ShowActor(
+            self._name,
+            placement_of_actor(self._name),
+            source,
+            journal,
+            SystemClock(),
+            passivate_after_ms=self._config.passivate_after_ms,
+            mailbox_commands_max=self._config.mailbox_commands_max,
+            beat=self._heartbeat.beat,
+            on_idle=self._ask_to_leave,
+        )
+
+    def _ask_to_leave(self) -> None:
+        # An actor can only exit from within a call, so it calls itself.
+        if not self._is_leaving:
+            self._is_leaving = True
+            ray.get_runtime_context().current_actor.leave_if_unused.remote()
+
+
+_RemoteShowActor = ray.remote(HostedShowActor)
+
+
+def find_or_start(name: str, config: ActorsConfig) -> Any:
+    """The handle of the actor with this name, started if nobody has it. Blocks for a moment."""
+    return _RemoteShowActor.options(
+        name=name,
+        namespace=config.namespace,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=-1,
+        max_task_retries=0,
+        max_concurrency=CONCURRENT_CALLS_MAX,
+        num_cpus=0,
+    ).remote(name, config)
+
+
+class RemoteShowActor:
+    """One show actor, seen from another process. Calling it submits a batch."""
+
+    def __init__(self, name: str, config: ActorsConfig) -> None:
+        self._name = name
+        self._config = config
+        self._handle: Any = None
+        self._finding = asyncio.Lock()
+
+    async def __call__(self, requests: list[Request]) -> Reply:
+        """Submit a batch.
+
+        Raises:
+            NotDone: it was not taken.
+            OutcomeUnknown: it may have been.
+        """
+        return cast(Reply, await self._call("submit", requests))
+
+    async def wake(self, show_ids: Sequence[ShowId]) -> None:
+        """Let the actor bring shows into memory."""
+        await self._call("wake", show_ids)
+
+    async def hand_over(self, show_id: ShowId) -> None:
+        """Let the actor finish with a show and forget it."""
+        await self._call("hand_over", show_id)
+
+    async def status(self) -> ActorStatus:
+        """What the actor holds in memory."""
+        return cast(ActorStatus, await self._call("status"))
+
+    async def _call(self, method: str, *arguments: object) -> object:
+        handle = self._handle or await self._find()
+        try:
+            return await getattr(handle, method).remote(*arguments)
+        except ActorDiedError as error:
+            self._handle = None
+            raise ShowUnavailable(f"{self._name} has left") from error
+        except ActorUnavailableError as error:
+            raise OutcomeUnknown(f"{self._name} stopped while it was asked") from error
+        except RayError as error:
+            log.exception("%s failed on %s", self._name, method)
+            raise OutcomeUnknown(f"{self._name} failed") from error
+
+    async def _find(self) -> Any:
+        async with self._finding:
+            if self._handle is None:
+                try:
+                    # Finding an actor asks Ray's control service and blocks.
+                    self._handle = await asyncio.to_thread(find_or_start, self._name, self._config)
+                except (RayError, ValueError) as error:
+                    raise ShowUnavailable(f"{self._name} cannot be started") from error
+            return self._handle
+
+
+def connect_refs(
+    config: ActorsConfig, placement_of: Callable[[ShowId, bool], Awaitable[Placement | None]]
+) -> ShowRefs:
+    """Refs to every show of the house.
+
+    ``placement_of(show_id, again)`` looks a show up in the catalogue, from a cache unless
+    ``again``; None means that there is no such show.
+    """
+
+    async def locate(show_id: ShowId, again: bool) -> str:
+        placement = await placement_of(show_id, again)
+        if placement is None:
+            raise ShowNotFound(f"no show {show_id}")
+        return actor_name(show_id, placement, config.shards, config.pool_slots)
+
+    async def connect(name: str) -> RemoteShowActor:
+        return RemoteShowActor(name, config)
+
+    return ShowRefs(locate, connect, ask_deadline_ms=config.ask_deadline_ms)

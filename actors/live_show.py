@@ -1,0 +1,86 @@
+"""A show in memory: its seat map, the epoch it was activated with, and its deadlines."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+from reservation.commands import Command
+from reservation.events import Event, HoldExtended, SeatsHeld
+from reservation.hold import HoldState
+from reservation.ids import HoldId
+from reservation.rejections import Rejected
+from reservation.seat_map import Outcome, Repeated, SeatMap
+
+
+class LiveShow:
+    """One activated show.
+
+    Everything that changes the show goes through ``run`` or ``expire_due``: decide and apply
+    in one call without an ``await``, the events of the step collected for the journal.
+
+    Units:
+        last_command_at_ms: when somebody last asked for something.
+        owned_at_ms: when the journal last proved that this epoch owns the show.
+    """
+
+    __slots__ = ("_deadlines", "_step", "epoch", "last_command_at_ms", "owned_at_ms", "seat_map")
+
+    def __init__(self, seat_map: SeatMap, epoch: int, now_ms: int) -> None:
+        self.seat_map = seat_map
+        self.epoch = epoch
+        self.last_command_at_ms = now_ms
+        self.owned_at_ms = now_ms
+        self._step: list[Event] = []
+        self._deadlines: list[tuple[int, HoldId]] = []
+        for hold_id, hold in seat_map.holds.items():
+            if hold.state is HoldState.HELD:
+                heappush(self._deadlines, (hold.expires_at_ms, hold_id))
+
+    def run(self, command: Command, now_ms: int) -> Outcome:
+        """Decide and apply one command. What happened waits in ``take_step``."""
+        self.last_command_at_ms = now_ms
+        outcome = self.seat_map.decide(command, now_ms)
+        if isinstance(outcome, Rejected | Repeated):
+            return outcome
+        self._happened(outcome)
+        return outcome
+
+    def expire_due(self, now_ms: int) -> None:
+        """End every hold whose deadline has passed."""
+        due: list[HoldId] = []
+        while self._deadlines and self._deadlines[0][0] <= now_ms:
+            due.append(heappop(self._deadlines)[1])
+        if not due:
+            return
+        # An extended hold is still in the heap with its old deadline: it is not due, and its
+        # new deadline was pushed when it was extended.
+        for event in self.seat_map.decide_expired(due, now_ms):
+            self._happened(event)
+
+    def forget_ended(self, now_ms: int) -> None:
+        """Let go of ended holds that no request can mean any more."""
+        forgotten = self.seat_map.decide_forgotten(now_ms)
+        if forgotten is not None:
+            self._happened(forgotten)
+
+    def take_step(self) -> list[Event]:
+        """The events since the last call, for the journal."""
+        step, self._step = self._step, []
+        return step
+
+    @property
+    def next_deadline_ms(self) -> int | None:
+        """When the next hold may expire, or None."""
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def is_idle(self, now_ms: int, idle_ms: int) -> bool:
+        """Whether nobody needs this show in memory: no live hold, no recent command."""
+        if self.seat_map.live_hold_count:
+            return False
+        return now_ms - self.last_command_at_ms >= idle_ms
+
+    def _happened(self, event: Event) -> None:
+        self.seat_map.apply(event)
+        self._step.append(event)
+        if isinstance(event, SeatsHeld | HoldExtended):
+            heappush(self._deadlines, (event.expires_at_ms, event.hold_id))

@@ -1,0 +1,444 @@
+"""The show actor: owns one show, or a pool of them, and answers for them.
+
+Theory of operation
+-------------------
+A batch of commands arrives. Shows that are not in memory are activated first. Then, in one
+event-loop step, every command is decided and applied and the events of each show are appended
+to the journal. Then the actor waits until what it decided on is durable, and answers.
+
+    submit -> activate missing shows -> [ decide, apply, ... append ] -> durable -> answer
+              (await)                      one event-loop step           (await)
+
+Commands are never processed in the caller's coroutine across an ``await``: a caller that hangs
+up can cancel the waiting, never the deciding. An answer leaves only when the newest event of
+its show is durable, also a rejection, because it may be the consequence of a hold that is not
+durable yet.
+
+A ticker runs ten times a second: it expires holds, leaves a sign of life for the watchdog,
+lets idle shows go. There are no other timers.
+
+What makes the actor stop serving a show (never the whole process, a neighbour has done nothing
+wrong): a newer epoch, a store that refuses what memory believed, an assertion. The show is
+dropped from memory and the next command activates it again from the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from actors.clock import Clock
+from actors.live_show import LiveShow
+from actors.messages import ActorStatus, Reply, Request, ShowStatus
+from actors.process import private_bytes, process_id
+from persistence.journal import Journal
+from reservation.commands import Priority, priority_of
+from reservation.faults import (
+    Fault,
+    NotDone,
+    OutcomeUnknown,
+    Overloaded,
+    ShowMoved,
+    ShowNotFound,
+    ShowUnavailable,
+)
+from reservation.ids import ShowId
+from reservation.seat_assignment import SeatChooser
+from reservation.seat_map import Outcome, SeatMap
+from reservation.seating_plan import SeatingPlan
+from reservation.show import Placement, Show
+
+log = logging.getLogger(__name__)
+
+TICK_MS = 100
+"""Ten times a second: a hold ends well within a second of its deadline, for 20 microseconds."""
+
+OWNERSHIP_TRUSTED_MS = 2_000
+"""An answer that was not proved by a commit needs a proof of ownership younger than this."""
+
+STALL_TOLERATED_MS = 1_500
+"""While the store has been silent for longer, new claims are refused instead of queued."""
+
+HOUSEKEEPING_MS = 1_000
+
+_PENDING: Fault = ShowUnavailable("the show is being activated")
+
+
+class ShowSource(Protocol):
+    """Where an actor learns what a show is made of: the catalogue."""
+
+    async def load_show(self, show_id: ShowId) -> Show | None:
+        """The show, or None when there is none."""
+        ...
+
+
+class _Step(NamedTuple):
+    """What one event-loop step decided, and what its answers wait for."""
+
+    answers: list[Outcome | Fault]
+    touched: dict[ShowId, LiveShow]
+    tails: dict[ShowId, asyncio.Future[int] | None]
+    broken: dict[ShowId, Fault]
+
+
+class ShowActor:
+    """One or many shows, held in memory by one process; journaled before any answer leaves.
+
+    What an answer means:
+        Event: durable in Postgres; it survives the loss of this process.
+        Repeated: the same command was done before and is durable.
+        Rejected: nothing changed. Asking again can help only if ``code.is_transient``.
+        NotDone: nothing changed and nothing will; ask again freely.
+        OutcomeUnknown: it may or may not have happened. Ask again with the SAME id.
+
+    One writer: the epoch taken at activation fences every older copy of this actor.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        placement: Placement,
+        source: ShowSource,
+        journal: Journal,
+        clock: Clock,
+        *,
+        passivate_after_ms: int,
+        mailbox_commands_max: int,
+        beat: Callable[[], None] = lambda: None,
+        on_idle: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make the actor; nothing is loaded and nobody is contacted yet.
+
+        ``beat`` leaves a sign of life; ``on_idle`` tells the host that a dedicated actor has
+        nothing to do any more.
+        """
+        self.name = name
+        self._placement = placement
+        self._source = source
+        self._journal = journal
+        self._clock = clock
+        self._passivate_after_ms = passivate_after_ms
+        self._mailbox_commands_max = mailbox_commands_max
+        self._beat = beat
+        self._on_idle = on_idle
+        self._live: dict[ShowId, LiveShow] = {}
+        self._activating: dict[ShowId, asyncio.Task[Fault | None]] = {}
+        self._choosers: dict[int, tuple[SeatingPlan, SeatChooser]] = {}
+        self._ticker: asyncio.Task[None] | None = None
+        # The event loop keeps only weak references to tasks.
+        self._own_work: set[asyncio.Task[Fault | None]] = set()
+        self._is_anchored = False
+        self._housekept_at_ms = clock.now_ms()
+        self._last_used_at_ms = clock.now_ms()
+        self._is_retiring = False
+
+    # -- what callers may ask -----------------------------------------------------------
+
+    async def submit(self, requests: Sequence[Request]) -> Reply:
+        """Answer a batch of commands, each as if it were alone.
+
+        Never raises for a single command's trouble: a fault is an answer.
+        """
+        if self._is_retiring:
+            gone = ShowMoved("the actor is leaving", retry_after_ms=50)
+            return Reply([gone] * len(requests), {})
+        self._last_used_at_ms = self._clock.now_ms()
+        self._start_ticker()
+        missing = {show_id for show_id, _ in requests if show_id not in self._live}
+        faults = await self._activate_all(missing) if missing else {}
+        step = self._step(requests, faults)
+        return self._reply(requests, step, await self._wait_durable(step))
+
+    async def wake(self, show_ids: Sequence[ShowId]) -> None:
+        """Bring shows into memory, so that their overdue holds end."""
+        self._start_ticker()
+        await self._activate_all({show_id for show_id in show_ids if show_id not in self._live})
+
+    async def hand_over(self, show_id: ShowId) -> None:
+        """Let a show go and finish what is in flight for it, so that another actor can own it."""
+        self._drop(show_id, "handed over")
+        await self._settle(show_id)
+
+    async def drain(self) -> bool:
+        """Stop taking commands and finish what is in flight, when nobody needs this actor.
+
+        Returns:
+            False when somebody needs it after all; then it goes on serving.
+        """
+        now_ms = self._clock.now_ms()
+        if self._activating or not self._is_unused(now_ms):
+            return False
+        self._is_retiring = True
+        for show_id in list(self._live):
+            await self._settle(show_id)
+        if self._ticker is not None:
+            self._ticker.cancel()
+        await self._journal.close()
+        return True
+
+    async def status(self) -> ActorStatus:
+        """What this actor holds in memory."""
+        shows = [
+            ShowStatus(show_id, live.epoch, live.seat_map.live_hold_count, len(live.seat_map.holds))
+            for show_id, live in self._live.items()
+        ]
+        return ActorStatus(
+            self.name, process_id(), private_bytes(), self._journal.waiting_commands, shows
+        )
+
+    # -- the step -----------------------------------------------------------------------
+
+    def _step(self, requests: Sequence[Request], faults: dict[ShowId, Fault]) -> _Step:
+        """Decide and apply every command and append the events: one event-loop step."""
+        now_ms = self._clock.now_ms()
+        answers: list[Outcome | Fault] = []
+        touched: dict[ShowId, LiveShow] = {}
+        broken: dict[ShowId, Fault] = {}
+        refusal = self._refusals()
+        for show_id, command in requests:
+            live = self._live.get(show_id)
+            if live is None:
+                answers.append(broken.get(show_id) or faults.get(show_id, _PENDING))
+                continue
+            fault = refusal[priority_of(command)] if refusal else None
+            if fault is not None:
+                answers.append(fault)
+                continue
+            try:
+                answers.append(live.run(command, now_ms))
+                touched[show_id] = live
+            except Exception:
+                broken[show_id] = self._stop_serving_after_bug(show_id, command)
+                answers.append(broken[show_id])
+                touched.pop(show_id, None)
+        for show_id, live in touched.items():
+            self._append(show_id, live)
+        # The tails are read in this very step: after an await they may be others', or gone.
+        tails = {show_id: self._journal.tail(show_id) for show_id in touched}
+        return _Step(answers, touched, tails, broken)
+
+    def _append(self, show_id: ShowId, live: LiveShow) -> None:
+        step = live.take_step()
+        if step:
+            self._journal.append(show_id, step)
+
+    def _refusals(self) -> dict[Priority, Fault | None] | None:
+        """Which commands cannot be taken now; settling commands have twice the room."""
+        waiting = self._journal.waiting_commands
+        if self._journal.stalled_ms > STALL_TOLERATED_MS:
+            claim: Fault | None = ShowUnavailable("the database does not answer")
+        elif waiting >= self._mailbox_commands_max:
+            claim = Overloaded(f"{waiting} commands are waiting")
+        else:
+            return None
+        too_long = waiting >= 2 * self._mailbox_commands_max
+        settle = Overloaded(f"{waiting} commands are waiting") if too_long else None
+        return {Priority.CLAIM: claim, Priority.SETTLE: settle}
+
+    def _stop_serving_after_bug(self, show_id: ShowId, command: object) -> Fault:
+        """Memory of this show cannot be trusted any more: drop it, reload on the next command."""
+        log.exception("bug: %s stops serving %s on %r", self.name, show_id, command)
+        self._drop(show_id, "a bug")
+        return OutcomeUnknown("an internal error stopped the show; it reloads")
+
+    # -- answering ----------------------------------------------------------------------
+
+    async def _wait_durable(self, step: _Step) -> dict[ShowId, Fault]:
+        """Wait until everything the step decided on is durable.
+
+        Returns:
+            The shows whose answers cannot be given, with the fault to give instead.
+        """
+        faults = step.broken
+        unproved: list[ShowId] = []
+        for show_id, tail in step.tails.items():
+            live = step.touched[show_id]
+            if tail is None:
+                if self._clock.now_ms() - live.owned_at_ms > OWNERSHIP_TRUSTED_MS:
+                    unproved.append(show_id)
+                continue
+            fault = await self._see_home(show_id, live, tail)
+            if fault is not None:
+                faults[show_id] = fault
+        if unproved:
+            faults.update(await self._prove_ownership(unproved))
+        return faults
+
+    async def _see_home(
+        self, show_id: ShowId, live: LiveShow, durable: asyncio.Future[int]
+    ) -> Fault | None:
+        """Wait for an append; when it fails, this activation of the show is over."""
+        try:
+            # Shielded: a caller that hangs up must not cancel what others wait for too.
+            await asyncio.shield(durable)
+        except Fault as fault:
+            if self._live.get(show_id) is live:
+                self._drop(show_id, str(fault))
+            return fault
+        live.owned_at_ms = self._clock.now_ms()
+        return None
+
+    async def _prove_ownership(self, show_ids: Sequence[ShowId]) -> dict[ShowId, Fault]:
+        """Ask the store whether these shows are still ours: answers without a commit need it.
+
+        This is also how an actor that was suspended, or cut off, finds out before it answers.
+        """
+        try:
+            lost = await self._journal.lost(show_ids)
+        except NotDone as fault:
+            return dict.fromkeys(show_ids, fault)
+        now_ms = self._clock.now_ms()
+        for show_id in show_ids:
+            live = self._live.get(show_id)
+            if show_id in lost:
+                self._drop(show_id, "a newer owner exists")
+            elif live is not None:
+                live.owned_at_ms = now_ms
+        return {show_id: ShowUnavailable("the show moved", retry_after_ms=50) for show_id in lost}
+
+    @staticmethod
+    def _reply(requests: Sequence[Request], step: _Step, faults: dict[ShowId, Fault]) -> Reply:
+        answers = step.answers
+        if faults:
+            answers = [
+                answer if isinstance(answer, Fault) else faults.get(show_id, answer)
+                for (show_id, _), answer in zip(requests, answers, strict=True)
+            ]
+        return Reply(answers, {show_id: live.epoch for show_id, live in step.touched.items()})
+
+    # -- activation and passivation ---------------------------------------------------------
+
+    async def _activate_all(self, show_ids: Iterable[ShowId]) -> dict[ShowId, Fault]:
+        """Activate these shows, each once however many callers wait for it."""
+        tasks: dict[ShowId, asyncio.Task[Fault | None]] = {}
+        for show_id in show_ids:
+            task = self._activating.get(show_id)
+            if task is None:
+                task = asyncio.ensure_future(self._activate(show_id))
+                self._activating[show_id] = task
+                task.add_done_callback(lambda _, show_id=show_id: self._activating.pop(show_id))
+            tasks[show_id] = task
+        await asyncio.shield(asyncio.gather(*tasks.values()))
+        return {show_id: fault for show_id, task in tasks.items() if (fault := task.result())}
+
+    async def _activate(self, show_id: ShowId) -> Fault | None:
+        try:
+            # Events of an earlier activation may still be on their way; they must land
+            # before a new epoch would fence them.
+            await self._settle(show_id)
+            show = await self._source.load_show(show_id)
+            if show is None:
+                return ShowNotFound(f"no show {show_id}")
+            if show.placement is not self._placement:
+                return ShowMoved(f"{show_id} is {show.placement}", retry_after_ms=50)
+            activation = await self._journal.activate(show)
+            await self._anchor_clock()
+            seat_map = SeatMap(show, self._chooser_of(show.plan))
+            seat_map.restore(activation.holds, activation.blocked)
+            self._check_claims(
+                seat_map, activation.claimed_seat_legs, activation.claimed_place_legs
+            )
+        except Fault as fault:
+            return fault
+        except Exception:
+            log.exception("bug: %s cannot activate %s", self.name, show_id)
+            return ShowUnavailable(f"{show_id} cannot be loaded", retry_after_ms=5_000)
+        live = LiveShow(seat_map, activation.epoch, self._clock.now_ms())
+        self._live[show_id] = live
+        live.expire_due(self._clock.now_ms())
+        self._append(show_id, live)
+        return None
+
+    async def _anchor_clock(self) -> None:
+        """Take the store's time, once: from then on only the monotonic clock counts."""
+        if not self._is_anchored:
+            self._clock.anchor(await self._journal.now_ms())
+            self._is_anchored = True
+
+    @staticmethod
+    def _check_claims(seat_map: SeatMap, seat_legs: int, place_legs: int) -> None:
+        """Two independent books must agree before anything is sold from them."""
+        occupancy = seat_map.occupancy
+        assert occupancy.claimed_seat_legs() == seat_legs, "claims and holds disagree"
+        assert occupancy.claimed_place_legs() == place_legs, "admissions and holds disagree"
+
+    def _chooser_of(self, plan: SeatingPlan) -> SeatChooser:
+        """One chooser per plan object: the runs of one timetable share it."""
+        known = self._choosers.get(id(plan))
+        if known is None:
+            # The plan is kept beside its chooser, so that its id cannot be reused.
+            known = self._choosers[id(plan)] = (plan, SeatChooser(plan))
+        return known[1]
+
+    async def _settle(self, show_id: ShowId) -> None:
+        tail = self._journal.tail(show_id)
+        if tail is not None:
+            await asyncio.wait([asyncio.shield(tail)])
+        self._journal.forget(show_id)
+
+    def _drop(self, show_id: ShowId, reason: str) -> None:
+        if self._live.pop(show_id, None) is not None:
+            log.warning("%s drops %s from memory: %s", self.name, show_id, reason)
+
+    # -- the ticker ---------------------------------------------------------------------
+
+    def _start_ticker(self) -> None:
+        if self._ticker is None or self._ticker.done():
+            self._ticker = asyncio.ensure_future(self._tick_forever())
+
+    async def _tick_forever(self) -> None:
+        while True:
+            try:
+                self.tick()
+            except Exception:
+                log.exception("bug: the ticker of %s", self.name)
+            await asyncio.sleep(TICK_MS / 1_000)
+
+    def tick(self) -> None:
+        """What must happen without anybody asking. Called ten times a second."""
+        self._beat()
+        now_ms = self._clock.now_ms()
+        for show_id, live in list(self._live.items()):
+            deadline_ms = live.next_deadline_ms
+            if deadline_ms is not None and deadline_ms <= now_ms:
+                self._watch(show_id, live, lambda live=live: live.expire_due(now_ms))
+        if now_ms - self._housekept_at_ms >= HOUSEKEEPING_MS:
+            self._housekept_at_ms = now_ms
+            self._keep_house(now_ms)
+
+    def _keep_house(self, now_ms: int) -> None:
+        for show_id, live in list(self._live.items()):
+            self._watch(show_id, live, lambda live=live: live.forget_ended(now_ms))
+            tail = self._journal.tail(show_id)
+            if tail is None and live.is_idle(now_ms, self._passivate_after_ms):
+                del self._live[show_id]
+                self._journal.forget(show_id)
+                self._forget_unused_choosers()
+        if self._placement is Placement.DEDICATED and self._is_unused(now_ms):
+            self._on_idle()
+
+    def _watch(self, show_id: ShowId, live: LiveShow, work: Callable[[], None]) -> None:
+        """Run work that may make events without a caller, and watch over their journey."""
+        try:
+            work()
+        except Exception:
+            self._stop_serving_after_bug(show_id, "the ticker's own work")
+            return
+        step = live.take_step()
+        if step:
+            durable = self._journal.append(show_id, step)
+            task = asyncio.ensure_future(self._see_home(show_id, live, durable))
+            self._own_work.add(task)
+            task.add_done_callback(self._own_work.discard)
+
+    def _is_unused(self, now_ms: int) -> bool:
+        if now_ms - self._last_used_at_ms < self._passivate_after_ms:
+            return False
+        return not self._live and not self._journal.waiting_commands
+
+    def _forget_unused_choosers(self) -> None:
+        used = {id(live.seat_map.show.plan) for live in self._live.values()}
+        for plan_id in [plan_id for plan_id in self._choosers if plan_id not in used]:
+            del self._choosers[plan_id]

@@ -1,0 +1,1 @@
+"""Measurements that decide things; nothing in the product imports this room."""

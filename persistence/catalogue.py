@@ -1,0 +1,330 @@
+"""The catalogue: which shows there are, and what they are made of.
+
+Plans and routes are named by a hash of their content, so they never change and are kept in
+memory once they have been read. Shows are read from Postgres every time.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+import orjson
+
+from persistence import catalogue_writes
+from persistence.catalogue_rows import fares_of, listing_of, policy_of
+from persistence.catalogue_search import (
+    PAGE_LENGTH_MAX,
+    Cursor,
+    Ride,
+    SearchItem,
+    SearchPage,
+    ShowSearch,
+    StopMatch,
+    attempts_at,
+    page_of,
+    stop_words_of,
+)
+from persistence.catalogue_writes import PutCounts, RefusedShow
+from persistence.content_cache import ContentCache
+from persistence.plan_codec import decode_labels, decode_layout, decode_stops
+from persistence.queries import load_queries
+from reservation.faults import Fault, OutcomeUnknown, ShowNotFound, ShowUnavailable
+from reservation.ids import is_show_id
+from reservation.route import Route
+from reservation.show import Placement, Show
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from persistence.catalogue_writes import Connection
+    from reservation.ids import ShowId
+    from reservation.listing import ShowListing
+    from reservation.seating_plan import SeatingPlan
+
+__all__ = [
+    "Catalogue",
+    "Cursor",
+    "PutCounts",
+    "RefusedShow",
+    "Ride",
+    "SearchItem",
+    "SearchPage",
+    "ShowSearch",
+    "StopMatch",
+]
+
+SEATS_CACHED_MAX = 500_000
+"""Per cache: about 10 MB of layouts, and several times that with labels."""
+
+STOPS_CACHED_MAX = 200_000
+"""About 60 MB of routes; 4,000 of the longest timetables we met."""
+
+_QUERIES = load_queries("catalogue.sql")
+_NO_ROUTE = Route()
+_DATABASE_AWAY = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
+
+
+class Catalogue:
+    """Reads and changes the catalogue.
+
+    What is promised:
+        Everybody who reads through one object gets the same plan and route objects, as long as
+        these are among the most recently used ones.
+        Writes are atomic: a call changes everything that it reports, or nothing. They may be
+        repeated; the second time changes nothing.
+        Any text is safe to ask for. What Postgres cannot store is a ``ValueError`` that names
+        the field, and never reaches it.
+
+    Raises:
+        ShowUnavailable: from every method, when the database cannot be reached; nothing changed.
+        OutcomeUnknown: from the writing methods, when the database went away in the middle;
+            repeat the call.
+
+    Args:
+        pool: stays the caller's. Reading needs group ``housefull_application``, the methods
+            that write need ``housefull_organiser``.
+    """
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool[asyncpg.Record],
+        *,
+        seats_cached_max: int = SEATS_CACHED_MAX,
+        stops_cached_max: int = STOPS_CACHED_MAX,
+    ) -> None:
+        self._pool = pool
+        self._layouts = ContentCache["SeatingPlan"](seats_cached_max, _weight_of_plan)
+        self._plans = ContentCache["SeatingPlan"](seats_cached_max, _weight_of_plan)
+        self._routes = ContentCache[Route](stops_cached_max, _weight_of_route)
+
+    async def load_show(self, show_id: ShowId) -> Show | None:
+        """What an actor needs to sell a show, its plan without labels; None when there is none.
+
+        One round trip when plan and route are in memory, otherwise up to two more.
+        """
+        row = await self._find("find_show", show_id)
+        if row is None:
+            return None
+        plan = await self._layouts.get(row["plan_id"], self._read_layout)
+        route = _NO_ROUTE if row["route_id"] is None else await self.load_route(row["route_id"])
+        # The foreign keys of show promise both, and nobody may delete them.
+        assert plan is not None
+        assert route is not None
+        return Show(
+            show_id=show_id,
+            plan=plan,
+            route=route,
+            fares=fares_of(row["currency"], row["fares"]),
+            policy=policy_of(row["policy"]),
+            placement=Placement(row["placement"]),
+        )
+
+    async def placement_of(self, show_id: ShowId) -> Placement | None:
+        """Which kind of actor owns the show; None when there is no such show."""
+        row = await self._find("find_placement", show_id)
+        return None if row is None else Placement(row["placement"])
+
+    async def set_placement(self, show_id: ShowId, placement: Placement) -> None:
+        """Give the show to another kind of actor. Later imports leave this alone.
+
+        Raises:
+            ShowNotFound: there is no such show.
+        """
+        if is_show_id(show_id):
+            async with self._writing() as connection:
+                status = await connection.execute(
+                    _QUERIES["set_placement"], show_id, placement.value
+                )
+            if status != "UPDATE 0":
+                return
+        raise ShowNotFound(f"there is no show {show_id!r}")
+
+    async def find_listing(self, show_id: ShowId) -> ShowListing | None:
+        """Everything that was imported about the show; None when there is no such show."""
+        row = await self._find("find_listing", show_id)
+        return None if row is None else listing_of(row)
+
+    async def load_plan(self, plan_id: str) -> SeatingPlan | None:
+        """The plan with its labels; None when there is no such plan."""
+        if not _may_be_id(plan_id):
+            return None
+        return await self._plans.get(plan_id, self._read_plan)
+
+    async def load_plan_document(
+        self, plan_id: str
+    ) -> tuple[dict[str, object], dict[str, object]] | None:
+        """The imported drawing of a plan and what was added to it; None when there is no plan."""
+        row = await self._find("load_plan_document", plan_id)
+        return None if row is None else (orjson.loads(row["document"]), orjson.loads(row["extras"]))
+
+    async def load_route(self, route_id: str) -> Route | None:
+        """The route; None when there is no such route."""
+        if not _may_be_id(route_id):
+            return None
+        return await self._routes.get(route_id, self._read_route)
+
+    async def search(self, search: ShowSearch) -> SearchPage:
+        """The next page of the shows on sale that satisfy ``search``; see ``ShowSearch``.
+
+        Raises:
+            ValueError: a field is out of its bounds or cannot be text in Postgres; the message
+                begins with the name of the field.
+        """
+        rows: list[asyncpg.Record] = []
+        attempts = attempts_at(search)
+        if attempts:
+            async with self._reading() as connection:
+                for query, arguments in attempts:
+                    rows = await connection.fetch(_QUERIES[query], *arguments)
+                    if len(rows) > search.limit:
+                        break
+        return page_of(rows, search.limit)
+
+    async def stops_matching(self, prefix: str, limit: int = 20) -> tuple[StopMatch, ...]:
+        """Different stops for a search box.
+
+        Each word of ``prefix`` must begin a word of the stop's name, in any order; names that
+        begin as ``prefix`` come first. A stop with exactly this code comes before all.
+
+        Raises:
+            ValueError: ``limit`` is not in 1..100, or ``prefix`` cannot be text in Postgres.
+        """
+        if not 1 <= limit <= PAGE_LENGTH_MAX:
+            raise ValueError(f"limit: not in 1..{PAGE_LENGTH_MAX}")
+        words = stop_words_of(prefix)
+        if words is None:
+            return ()
+        async with self._reading() as connection:
+            rows = await connection.fetch(_QUERIES["match_stops"], *words, limit)
+        return tuple(StopMatch(row["place_code"], row["name"]) for row in rows)
+
+    async def count_shows(self) -> int:
+        """How many shows there are, cancelled ones included."""
+        async with self._reading() as connection:
+            count: int = await connection.fetchval(_QUERIES["count_shows"])
+        return count
+
+    async def put_plan(
+        self,
+        plan_id: str,
+        plan: SeatingPlan,
+        document: Mapping[str, object],
+        extras: Mapping[str, object],
+    ) -> None:
+        """Store a plan under ``plan_id_of(plan)``.
+
+        A plan that is there keeps its seats, and takes the newer document and extras: they
+        are for drawing and export only.
+
+        Raises:
+            ValueError: the id is not this plan's, or something cannot be stored; the message
+                begins with the name of the field.
+        """
+        row = catalogue_writes.plan_row(plan_id, plan, document, extras)
+        async with self._writing() as connection:
+            await connection.execute(_QUERIES["put_plan"], *row)
+
+    async def put_routes(self, routes: Mapping[str, tuple[str, Route]]) -> int:
+        """Store routes, name and content by ``route_id_of(route)``. Says how many are new.
+
+        A route that is there is left alone, its name too.
+
+        Raises:
+            ValueError: an id is not its route's, or something cannot be stored; the message
+                begins with the path of the field. Nothing was stored.
+        """
+        rows = catalogue_writes.check_routes(routes)
+        async with self._writing() as connection, connection.transaction():
+            return await catalogue_writes.put_routes(connection, routes, rows)
+
+    async def put_shows(self, listings: Sequence[ShowListing]) -> PutCounts:
+        """Store shows, or renew those that are there.
+
+        Title, venue, kind, times, fares and policy are renewed; the placement of a show that is
+        there stays, because it may have been moved since. Plan and route of a show never
+        change, because seats may have been sold from them.
+
+        Refuses, and stores all others:
+            a show id that its source key does not give, a plan or route that is not there or is
+            another one than before, fares that do not fit plan and route, times that are no
+            instants or end before they start, texts that cannot be stored, and a second
+            listing with the same source key and different content.
+        """
+        async with self._writing() as connection, connection.transaction():
+            return await catalogue_writes.put_shows(connection, listings)
+
+    async def _find(self, query: str, key: str) -> asyncpg.Record | None:
+        if not _may_be_id(key):
+            return None
+        async with self._reading() as connection:
+            return await connection.fetchrow(_QUERIES[query], key)
+
+    async def _read_layout(self, plan_id: str) -> SeatingPlan | None:
+        row = await self._find("load_layout", plan_id)
+        return None if row is None else decode_layout(row["layout"])
+
+    async def _read_plan(self, plan_id: str) -> SeatingPlan | None:
+        row = await self._find("load_plan", plan_id)
+        return None if row is None else decode_layout(row["layout"], decode_labels(row["labels"]))
+
+    async def _read_route(self, route_id: str) -> Route | None:
+        row = await self._find("load_route", route_id)
+        return None if row is None else decode_stops(row["stops"])
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[Connection]:
+        async with self._connected(_unavailable) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[Connection]:
+        async with self._connected(_unknown) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _connected(
+        self, when_lost: Callable[[Exception], Fault]
+    ) -> AsyncIterator[Connection]:
+        try:
+            connection = await self._pool.acquire()
+        except (*_DATABASE_AWAY, asyncpg.InterfaceError) as error:
+            raise _unavailable(error) from error
+        try:
+            yield connection
+        except _DATABASE_AWAY as error:
+            raise when_lost(error) from error
+        except asyncpg.InterfaceError as error:
+            # Said of a connection that is gone, and of mistakes in our own calls.
+            if not connection.is_closed():
+                raise
+            raise when_lost(error) from error
+        finally:
+            await self._pool.release(connection)
+
+
+def _unavailable(error: Exception) -> Fault:
+    return ShowUnavailable(f"the catalogue cannot be reached ({error!r})")
+
+
+def _unknown(error: Exception) -> Fault:
+    return OutcomeUnknown(f"the catalogue went away while it was being changed ({error!r})")
+
+
+def _may_be_id(text: str) -> bool:
+    # All ids are plain ASCII; anything else is an id of nothing, and Postgres may refuse it.
+    return text.isascii() and text.isprintable()
+
+
+def _weight_of_plan(plan: SeatingPlan) -> int:
+    return max(1, plan.seat_count)
+
+
+def _weight_of_route(route: Route) -> int:
+    return max(1, len(route.stops))

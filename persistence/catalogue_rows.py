@@ -1,0 +1,88 @@
+"""Rows of the catalogue and the values they stand for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import orjson
+
+from reservation.fares import CategoryFare, FareTable
+from reservation.ids import ShowId
+from reservation.listing import ShowKind, ShowListing
+from reservation.show import OrphanRule, Placement, SalesPolicy
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def instant_of(field: str, at_ms: int) -> datetime:
+    """The instant of Unix milliseconds, exactly.
+
+    Raises:
+        ValueError: it is not in the years 1 to 9999; the message begins with ``field``.
+    """
+    try:
+        return _EPOCH + timedelta(milliseconds=at_ms)
+    except OverflowError as error:
+        raise ValueError(f"{field}: {at_ms} is not an instant") from error
+
+
+def ms_of(instant: datetime) -> int:
+    """The Unix milliseconds of an instant."""
+    return (instant - _EPOCH) // _MILLISECOND
+
+
+def fares_json(fares: FareTable) -> str:
+    """What column ``fares`` has: ``[base_minor, [leg_minor, ...]]`` for each category."""
+    return orjson.dumps([(fare.base_minor, fare.leg_minor) for fare in fares.fares]).decode()
+
+
+def fares_of(currency: str, fares: str) -> FareTable:
+    """The fares of columns ``currency`` and ``fares``."""
+    return FareTable(
+        currency, tuple(CategoryFare(base, tuple(legs)) for base, legs in orjson.loads(fares))
+    )
+
+
+def policy_json(policy: SalesPolicy) -> str:
+    """What column ``policy`` has: the fields by their names.
+
+    Raises:
+        ValueError: a number is beyond 64 bits.
+    """
+    try:
+        return orjson.dumps(policy).decode()
+    except TypeError as error:
+        raise ValueError(f"policy: cannot be stored ({error})") from error
+
+
+def policy_of(policy: str) -> SalesPolicy:
+    """The policy of column ``policy``. A field that came later than the row has its default."""
+    fields = orjson.loads(policy)
+    if "orphan_rule" in fields:
+        fields["orphan_rule"] = OrphanRule(fields["orphan_rule"])
+    return SalesPolicy(**fields)
+
+
+def listing_of(row: asyncpg.Record) -> ShowListing:
+    """The listing of a row of ``find_listing``."""
+    return ShowListing(
+        show_id=ShowId(row["show_id"]),
+        source_key=row["source_key"],
+        kind=ShowKind(row["kind"]),
+        title=row["title"],
+        venue=row["venue"],
+        starts_at_ms=ms_of(row["starts_at"]),
+        ends_at_ms=ms_of(row["ends_at"]),
+        service_day_at_ms=ms_of(row["service_day_at"]),
+        time_zone=row["time_zone"],
+        plan_id=row["plan_id"],
+        route_id=row["route_id"],
+        fares=fares_of(row["currency"], row["fares"]),
+        placement=Placement(row["placement"]),
+        policy=policy_of(row["policy"]),
+    )

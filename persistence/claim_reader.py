@@ -1,0 +1,128 @@
+"""Reading holds, bookings and seat maps without waking a show's actor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import orjson
+
+from persistence.hold_rows import hold_of
+from persistence.queries import load_queries
+from persistence.sessions import Pool
+from persistence.shards import ShardMap
+from reservation.hold import Hold
+from reservation.ids import BookingId, CustomerId, HoldId, ShowId, show_id_of
+
+_SQL = load_queries("claims.sql")
+
+LIVE_HOLDS_LISTED_MAX = 200
+_AFTER_EVERYTHING = 2**63 - 1
+
+
+class BookingCursor(NamedTuple):
+    """Where a listing of bookings goes on: after this one."""
+
+    confirmed_at_ms: int
+    booking_id: BookingId
+
+
+class BookingPage(NamedTuple):
+    """Bookings, the newest first; ``next`` is None on the last page."""
+
+    holds: list[Hold]
+    next: BookingCursor | None
+
+
+@dataclass(frozen=True, slots=True)
+class SeatMapSnapshot:
+    """One moment of a show's claims.
+
+    Shapes:
+        seq: the journal's sequence number at that moment; 0 before the first event.
+        taken: seat_index -> legs that are held, booked or blocked, one bit a leg.
+        held: the part of ``taken`` that is held and not yet booked.
+        blocked: seat_index -> reason; blocked seats are taken on every leg.
+        admitted: tier_index -> leg -> places held or booked.
+    """
+
+    seq: int
+    taken: dict[int, int]
+    held: dict[int, int]
+    blocked: dict[int, str]
+    admitted: dict[int, dict[int, int]]
+
+
+class ClaimReader:
+    """Reads what the owners wrote. Never changes anything, never asks an actor."""
+
+    def __init__(self, pools: Sequence[Pool], shards: ShardMap) -> None:
+        """``pools`` are in the order of the shard map's databases."""
+        self._pools = pools
+        self._shards = shards
+
+    async def find_hold(self, hold_id: HoldId) -> Hold | None:
+        """The hold, with its booking when it was confirmed; None when there is none."""
+        row = await self._pool(show_id_of(hold_id)).fetchrow(_SQL["find_hold"], hold_id)
+        return hold_of(row) if row is not None else None
+
+    async def list_live_holds(self, customer_id: CustomerId) -> list[Hold]:
+        """A customer's live holds on all shows, the one that ends first at the top."""
+        pages = await asyncio.gather(
+            *(
+                pool.fetch(_SQL["list_live_holds"], customer_id, LIVE_HOLDS_LISTED_MAX)
+                for pool in self._pools
+            )
+        )
+        holds = [hold_of(row) for page in pages for row in page]
+        return sorted(holds, key=lambda hold: (hold.expires_at_ms, hold.held.hold_id))
+
+    async def list_bookings(
+        self, customer_id: CustomerId, *, limit: int, after: BookingCursor | None
+    ) -> BookingPage:
+        """A customer's bookings on all shows, the newest first."""
+        at_ms, booking_id = after or (_AFTER_EVERYTHING, "")
+        pages = await asyncio.gather(
+            *(
+                pool.fetch(_SQL["list_bookings"], customer_id, at_ms, booking_id, limit + 1)
+                for pool in self._pools
+            )
+        )
+        holds = sorted(
+            (hold_of(row) for page in pages for row in page), key=_cursor_of, reverse=True
+        )
+        more = len(holds) > limit
+        return BookingPage(holds[:limit], _cursor_of(holds[limit - 1]) if more else None)
+
+    async def version_of(self, show_id: ShowId) -> int:
+        """The show's sequence number; it rises with every change of the seat map."""
+        return await self._pool(show_id).fetchval(_SQL["version_of"], show_id) or 0
+
+    async def seat_map(self, show_id: ShowId) -> SeatMapSnapshot:
+        """All claims of a show at one moment."""
+        row = await self._pool(show_id).fetchrow(_SQL["seat_map"], show_id)
+        assert row is not None
+        seq, groups, holds, blocks, admissions = row
+        taken: dict[int, int] = {}
+        for bits, seats in orjson.loads(groups):
+            # The first leg is the first character, and the lowest bit.
+            taken.update(dict.fromkeys(seats, int(bits[::-1], 2)))
+        held: dict[int, int] = {}
+        for from_leg, to_leg, seats in orjson.loads(holds):
+            mask = (1 << to_leg) - (1 << from_leg)
+            for seat_index in seats:
+                held[seat_index] = held.get(seat_index, 0) | mask
+        admitted: dict[int, dict[int, int]] = {}
+        for tier_index, leg, count in orjson.loads(admissions):
+            admitted.setdefault(tier_index, {})[leg] = count
+        return SeatMapSnapshot(seq, taken, held, dict(orjson.loads(blocks)), admitted)
+
+    def _pool(self, show_id: ShowId) -> Pool:
+        return self._pools[self._shards.database_of(show_id)]
+
+
+def _cursor_of(hold: Hold) -> BookingCursor:
+    assert hold.booking is not None
+    return BookingCursor(hold.booking.confirmed.at_ms, hold.booking.confirmed.booking_id)

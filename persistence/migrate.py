@@ -1,0 +1,285 @@
+"""Brings a database to the newest schema, and gives the application a role of its own.
+
+Theory of operation
+
+Migrations are the files ``sql/migrations/NNNN_name.sql``, numbered from 0001 without a gap and
+only ever added to. Table ``schema_migration`` says which of them a database has. A runner takes
+one advisory lock for its whole session, so of several that start at once one does the work and
+the others find it done. Each file and its row in ``schema_migration`` are one transaction: a
+file is applied completely and once, or not at all. There is no way back down; a mistake is
+corrected by the next file.
+
+A file that was applied must not change any more. Its checksum is compared on every run, because
+an edited file would be right on new databases and silently missing from the old ones.
+
+Tables belong to the role that migrates. The files grant what is needed to two group roles that
+cannot log in: ``housefull_application`` (serves customers) and ``housefull_organiser`` (changes
+the catalogue). ``ensure_application_role`` makes a login role that is a member of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from importlib.resources import files
+from typing import TYPE_CHECKING, NamedTuple
+
+import asyncpg
+
+from reservation.faults import NotDone
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+APPLICATION_GROUP = "housefull_application"
+ORGANISER_GROUP = "housefull_organiser"
+
+_FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+_OWN_TRANSACTION = re.compile(
+    r"^\s*(?:begin|start\s+transaction|commit|rollback)(?:\s+(?:work|transaction))?\s*;",
+    re.IGNORECASE | re.MULTILINE,
+)
+_ADVISORY_LOCK = int.from_bytes(b"housefull"[:8], "big") >> 1
+_SCRAM_ITERATIONS = 4096
+_ROLE_ATTEMPTS_MAX = 10
+
+_CREATE_TABLE = """
+CREATE TABLE IF NOT EXISTS schema_migration (
+    number     integer PRIMARY KEY,
+    name       text NOT NULL,
+    checksum   text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+
+class MigrationFault(NotDone):
+    """The database was left as the last migration that succeeded had made it.
+
+    The message names the file and says what is wrong.
+    """
+
+
+class _Migration(NamedTuple):
+    number: int
+    name: str
+    text: str
+    checksum: str
+
+
+async def migrate(
+    dsn_or_connection: str | asyncpg.Connection[asyncpg.Record],
+    *,
+    directory: Traversable | None = None,
+) -> list[str]:
+    """Apply the migrations that the database does not have yet.
+
+    Any number of processes may call this at the same time. The role must be allowed to create
+    tables, and roles unless the two group roles exist. The connection must be one session all
+    the way: not through a pooler that changes servers between transactions.
+
+    Args:
+        dsn_or_connection: a connection must not be inside a transaction, and stays open. Its
+            ``command_timeout``, if any, also limits the wait for another runner.
+        directory: where the files are, instead of this package's own.
+
+    Returns:
+        The names of the files applied now, ``0001_catalogue`` and so on; empty when there was
+        nothing to do.
+
+    Raises:
+        MigrationFault: the database is not encoded as UTF-8, a number is missing or there twice,
+            an applied file has changed or is not known here, or a file failed; that file
+            changed nothing, those before it are applied.
+    """
+    migrations = _read_migrations(directory or files("persistence") / "sql" / "migrations")
+    if not isinstance(dsn_or_connection, str):
+        return await _migrate(dsn_or_connection, migrations)
+    connection = await asyncpg.connect(dsn_or_connection)
+    try:
+        return await _migrate(connection, migrations)
+    finally:
+        await connection.close()
+
+
+def _read_migrations(directory: Traversable) -> list[_Migration]:
+    migrations: list[_Migration] = []
+    for entry in sorted(directory.iterdir(), key=lambda entry: entry.name):
+        if not entry.name.endswith(".sql"):
+            continue
+        match = _FILE_NAME.fullmatch(entry.name)
+        if match is None:
+            raise MigrationFault(f"{entry.name}: a migration is called NNNN_name.sql")
+        # A checkout may change line ends; that must not look like an edited file.
+        text = entry.read_text(encoding="utf-8").replace("\r\n", "\n")
+        own = _OWN_TRANSACTION.search(text)
+        if own is not None:
+            line = text.count("\n", 0, own.end()) + 1
+            raise MigrationFault(f"{entry.name}:{line}: a migration is one transaction already")
+        checksum = hashlib.sha256(text.encode()).hexdigest()
+        migrations.append(
+            _Migration(int(match[1]), entry.name.removesuffix(".sql"), text, checksum)
+        )
+    for expected, migration in enumerate(migrations, start=1):
+        if migration.number < expected:
+            raise MigrationFault(
+                f"{migration.name}.sql: number {migration.number:04} is there twice"
+            )
+        if migration.number > expected:
+            raise MigrationFault(f"{migration.name}.sql: there is no migration {expected:04}")
+    return migrations
+
+
+async def _migrate(
+    connection: asyncpg.Connection[asyncpg.Record], migrations: list[_Migration]
+) -> list[str]:
+    if connection.is_in_transaction():
+        raise ValueError("connection: it is inside a transaction")
+    encoding = await connection.fetchval("SHOW server_encoding")
+    if encoding != "UTF8":
+        raise MigrationFault(f"the database is encoded as {encoding}; create it with UTF8")
+    await connection.execute("SELECT pg_advisory_lock($1)", _ADVISORY_LOCK)
+    try:
+        await connection.execute(_CREATE_TABLE)
+        applied = await connection.fetch(
+            "SELECT number, name, checksum FROM schema_migration ORDER BY number"
+        )
+        _compare(applied, migrations)
+        fresh = migrations[len(applied) :]
+        for migration in fresh:
+            await _apply(connection, migration)
+        return [migration.name for migration in fresh]
+    finally:
+        # The lock of a broken session is gone already.
+        if not connection.is_closed():
+            await connection.execute("SELECT pg_advisory_unlock($1)", _ADVISORY_LOCK)
+
+
+def _compare(applied: list[asyncpg.Record], migrations: list[_Migration]) -> None:
+    for expected, row in enumerate(applied, start=1):
+        if row["number"] != expected:
+            raise MigrationFault(f"schema_migration: the database has no migration {expected:04}")
+        if expected > len(migrations):
+            raise MigrationFault(
+                f"{row['name']}.sql: the database has this migration and this program does not "
+                "know it; the program is older than the database"
+            )
+        ours = migrations[expected - 1]
+        if ours.name != row["name"]:
+            raise MigrationFault(
+                f"{ours.name}.sql: it was applied under the name {row['name']}; restore that name"
+            )
+        if ours.checksum != row["checksum"]:
+            raise MigrationFault(
+                f"{ours.name}.sql: it has changed since it was applied; restore it and put the "
+                "change into a new migration"
+            )
+
+
+async def _apply(connection: asyncpg.Connection[asyncpg.Record], migration: _Migration) -> None:
+    try:
+        async with connection.transaction():
+            await connection.execute(migration.text)
+            await connection.execute(
+                "INSERT INTO schema_migration (number, name, checksum) VALUES ($1, $2, $3)",
+                migration.number,
+                migration.name,
+                migration.checksum,
+            )
+    except asyncpg.PostgresError as error:
+        raise MigrationFault(f"{_place_of(error, migration)}: {error}") from error
+
+
+def _place_of(error: asyncpg.PostgresError, migration: _Migration) -> str:
+    # Postgres counts characters from 1 and gives no position for errors inside a function.
+    position = getattr(error, "position", None)
+    if position is None:
+        return f"{migration.name}.sql"
+    line = migration.text.count("\n", 0, int(position) - 1) + 1
+    return f"{migration.name}.sql:{line}"
+
+
+async def ensure_application_role(
+    connection: asyncpg.Connection[asyncpg.Record],
+    role: str,
+    password: str | None,
+    *,
+    is_organiser: bool = False,
+) -> None:
+    """Make sure that ``role`` can log in and may do what the application needs, no more.
+
+    The role is made when missing, and is a member of ``housefull_application`` afterwards, so
+    ``migrate`` must have run. Safe to repeat, and safe from several processes at once.
+
+    Args:
+        password: printable ASCII; None leaves the password as it is. Only its SCRAM verifier
+            is sent, so it appears in no log of the server.
+        is_organiser: also a member of ``housefull_organiser``, for what changes the catalogue.
+
+    Raises:
+        ValueError: an empty role name, or a password that is empty or not printable ASCII.
+        NotDone: other sessions were changing the same role all the time.
+    """
+    if not role or "\0" in role or len(role.encode()) > 63:
+        raise ValueError("role: not 1 to 63 bytes")
+    groups = [APPLICATION_GROUP, ORGANISER_GROUP] if is_organiser else [APPLICATION_GROUP]
+    verifier = None if password is None else _scram_verifier(password)
+    for _ in range(_ROLE_ATTEMPTS_MAX):
+        try:
+            async with connection.transaction():
+                await _ensure_role(connection, role, verifier, groups)
+                return
+        except (asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+            continue
+        except asyncpg.InternalServerError as error:
+            # Postgres has no row locks on its catalogues: "tuple concurrently updated".
+            if "concurrently" not in str(error):
+                raise
+    raise NotDone(f"role {role}: other sessions keep changing it")
+
+
+async def _ensure_role(
+    connection: asyncpg.Connection[asyncpg.Record],
+    role: str,
+    verifier: str | None,
+    groups: list[str],
+) -> None:
+    can_login = await connection.fetchval(
+        "SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE rolname = $1", role
+    )
+    if can_login is None:
+        await _execute_formatted(connection, "CREATE ROLE %I LOGIN", role)
+    elif not can_login:
+        await _execute_formatted(connection, "ALTER ROLE %I LOGIN", role)
+    if verifier is not None:
+        await _execute_formatted(connection, "ALTER ROLE %I PASSWORD %L", role, verifier)
+    for group in groups:
+        if not await connection.fetchval("SELECT pg_has_role($1, $2, 'MEMBER')", role, group):
+            await _execute_formatted(connection, "GRANT %I TO %I", group, role)
+
+
+async def _execute_formatted(
+    connection: asyncpg.Connection[asyncpg.Record], template: str, *names: str
+) -> None:
+    # Statements about roles take no parameters, so the server does the quoting.
+    statement = await connection.fetchval(
+        "SELECT format($1, VARIADIC $2::text[])", template, list(names)
+    )
+    await connection.execute(statement)
+
+
+def _scram_verifier(password: str) -> str:
+    """What Postgres stores for a password (RFC 5803), made here so that the password stays here."""
+    # Outside of printable ASCII a password has several spellings, which SASLprep would unify.
+    if not password or not password.isascii() or not password.isprintable():
+        raise ValueError("password: not printable ASCII, or empty")
+    salt = secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _SCRAM_ITERATIONS)
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    stored_key = hashlib.sha256(client_key).digest()
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    encoded = [base64.b64encode(part).decode() for part in (salt, stored_key, server_key)]
+    return f"SCRAM-SHA-256${_SCRAM_ITERATIONS}:{encoded[0]}${encoded[1]}:{encoded[2]}"

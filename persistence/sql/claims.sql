@@ -1,0 +1,49 @@
+-- name: find_hold
+-- One hold with its booking.
+SELECT h.hold_id, h.customer_id, h.from_leg, h.to_leg, h.seats, h.seat_minor, h.admissions,
+    h.arrangement, h.held_at_ms, h.expires_at_ms, h.request_digest, h.deadline_at_ms,
+    h.ended_at_ms, h.state, b.booking_id, b.payment, b.amount_minor, b.confirmed_at_ms,
+    b.cancelled_at_ms
+FROM hold h LEFT JOIN booking b USING (hold_id)
+WHERE h.hold_id = $1
+
+-- name: list_live_holds
+-- A customer's holds that still keep their places, the one that ends first at the top.
+SELECT h.hold_id, h.customer_id, h.from_leg, h.to_leg, h.seats, h.seat_minor, h.admissions,
+    h.arrangement, h.held_at_ms, h.expires_at_ms, h.request_digest, h.deadline_at_ms,
+    h.ended_at_ms, h.state, NULL AS booking_id
+FROM hold h
+WHERE h.customer_id = $1 AND h.state = 'held' AND h.deadline_at_ms > house_now_ms()
+ORDER BY h.deadline_at_ms, h.hold_id
+LIMIT $2
+
+-- name: list_bookings
+-- A customer's bookings, the newest first, from a cursor on.
+SELECT h.hold_id, h.customer_id, h.from_leg, h.to_leg, h.seats, h.seat_minor, h.admissions,
+    h.arrangement, h.held_at_ms, h.expires_at_ms, h.request_digest, h.deadline_at_ms,
+    h.ended_at_ms, h.state, b.booking_id, b.payment, b.amount_minor, b.confirmed_at_ms,
+    b.cancelled_at_ms
+FROM booking b JOIN hold h USING (hold_id)
+WHERE b.customer_id = $1
+    AND (b.confirmed_at_ms, b.booking_id) < ($2::bigint, $3::text)
+ORDER BY b.confirmed_at_ms DESC, b.booking_id DESC
+LIMIT $4
+
+-- name: version_of
+-- How far a show's journal is.
+SELECT seq FROM show_owner WHERE show_id = $1
+
+-- name: seat_map
+-- Everything a seat map shows, in one snapshot: one row, so that one statement sees one moment.
+-- Seats are grouped by their legs: a sold-out hall is a handful of groups.
+SELECT
+    coalesce((SELECT seq FROM show_owner WHERE show_id = $1), 0),
+    (SELECT coalesce(json_agg(json_build_array(g.taken, g.seats)), '[]')
+     FROM (SELECT taken::text AS taken, json_agg(seat_index) AS seats
+           FROM seat_claim WHERE show_id = $1 AND bit_count(taken) > 0 GROUP BY taken) g),
+    (SELECT coalesce(json_agg(json_build_array(from_leg, to_leg, to_json(seats))), '[]')
+     FROM hold WHERE show_id = $1 AND state = 'held'),
+    (SELECT coalesce(json_agg(json_build_array(seat_index, reason)), '[]')
+     FROM seat_block WHERE show_id = $1),
+    (SELECT coalesce(json_agg(json_build_array(tier_index, leg, admitted)), '[]')
+     FROM admission_claim WHERE show_id = $1)

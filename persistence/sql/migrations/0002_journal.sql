@@ -1,0 +1,451 @@
+-- The journal, the claims and the state of every show: written by its owner and by nobody else.
+--
+-- One call of append_batch is one statement and one transaction. It is the only way in: the
+-- application's role may call it but cannot change a row of these tables itself, so neither a
+-- bug nor an injected statement can rewrite what was sold.
+--
+-- Its errors:
+--   HF001  a hold to change is not in the state that its owner believes
+--   HF002  a claim overlaps another one, or a claim to give back is not there
+--   HF003  an epoch or a sequence number went backwards
+--   HF004  a newer epoch owns a show; DETAIL lists the shows that the caller has lost
+-- The first three mean that the owner's memory is wrong. Whatever is raised, nothing is written.
+--
+-- All instants are Unix milliseconds by this server's clock (house_now_ms).
+
+CREATE FUNCTION house_now_ms() RETURNS bigint LANGUAGE sql VOLATILE PARALLEL SAFE
+    RETURN (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+
+-- Who may write a show. One row a show, made when it is activated for the first time.
+CREATE TABLE show_owner (
+    show_id      text COLLATE "C" PRIMARY KEY,
+    epoch        bigint NOT NULL,
+    seq          bigint NOT NULL DEFAULT 0,
+    owner        text NOT NULL,
+    leg_count    integer NOT NULL CHECK (leg_count BETWEEN 1 AND 255),
+    seat_count   integer NOT NULL CHECK (seat_count BETWEEN 0 AND 200000),
+    activated_at timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 50);
+
+CREATE FUNCTION show_owner_only_rises() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.epoch < OLD.epoch OR NEW.seq NOT IN (OLD.seq, OLD.seq + 1)
+        OR NEW.leg_count <> OLD.leg_count OR NEW.seat_count <> OLD.seat_count THEN
+        RAISE EXCEPTION 'show_owner: epoch and seq only rise, legs and seats stay'
+            USING ERRCODE = 'HF003', DETAIL = OLD.show_id;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER show_owner_only_rises BEFORE UPDATE ON show_owner
+    FOR EACH ROW EXECUTE FUNCTION show_owner_only_rises();
+
+-- General admission: the capacity of every tier, so that the database can refuse to oversell it.
+CREATE TABLE admission_tier (
+    show_id    text COLLATE "C" NOT NULL REFERENCES show_owner,
+    tier_index integer NOT NULL CHECK (tier_index >= 0),
+    capacity   integer NOT NULL CHECK (capacity >= 0),
+    PRIMARY KEY (show_id, tier_index)
+);
+CREATE TABLE admission_claim (
+    show_id    text COLLATE "C" NOT NULL,
+    tier_index integer NOT NULL,
+    leg        integer NOT NULL,
+    admitted   integer NOT NULL CHECK (admitted >= 0),
+    PRIMARY KEY (show_id, tier_index, leg),
+    FOREIGN KEY (show_id, tier_index) REFERENCES admission_tier
+) WITH (fillfactor = 50);
+
+CREATE FUNCTION admission_claim_within_capacity() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.admitted > (SELECT capacity FROM admission_tier t
+                       WHERE t.show_id = NEW.show_id AND t.tier_index = NEW.tier_index) THEN
+        RAISE EXCEPTION 'tier % is oversold on leg %', NEW.tier_index, NEW.leg
+            USING ERRCODE = 'HF002', DETAIL = NEW.show_id;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER admission_claim_within_capacity BEFORE INSERT OR UPDATE ON admission_claim
+    FOR EACH ROW EXECUTE FUNCTION admission_claim_within_capacity();
+
+-- Which legs of a seat are held, booked or blocked: one bit a leg, the first leg first. A row is
+-- made by a seat's first claim (docs/decisions/0011-seat-claims-are-one-row-per-seat.md).
+-- The rule that no two claims overlap is enforced by claim_places, the only writer.
+CREATE TABLE seat_claim (
+    show_id    text COLLATE "C" NOT NULL,
+    seat_index integer NOT NULL CHECK (seat_index >= 0),
+    taken      bit varying(255) NOT NULL,
+    PRIMARY KEY (show_id, seat_index)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+
+CREATE TABLE seat_block (
+    show_id    text COLLATE "C" NOT NULL,
+    seat_index integer NOT NULL,
+    reason     text NOT NULL,
+    PRIMARY KEY (show_id, seat_index)
+);
+
+CREATE TABLE hold (
+    hold_id        text COLLATE "C" PRIMARY KEY,
+    show_id        text COLLATE "C" NOT NULL,
+    customer_id    text COLLATE "C" NOT NULL,
+    from_leg       integer NOT NULL,
+    to_leg         integer NOT NULL,
+    seats          integer[] NOT NULL,  -- empty for general admission only
+    seat_minor     bigint[] NOT NULL,
+    admissions     jsonb NOT NULL,
+    arrangement    text NOT NULL,
+    held_at_ms     bigint NOT NULL,
+    expires_at_ms  bigint NOT NULL,
+    deadline_at_ms bigint NOT NULL,
+    ended_at_ms    bigint,
+    state          text NOT NULL CHECK (state IN ('held', 'released', 'expired', 'confirmed')),
+    request_digest text NOT NULL,
+    seq            bigint NOT NULL,
+    CHECK (0 <= from_leg AND from_leg < to_leg),
+    CHECK (cardinality(seats) = cardinality(seat_minor)),
+    CHECK (cardinality(seats) > 0 OR admissions <> '[]'),
+    CHECK ((state = 'held') = (ended_at_ms IS NULL))
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02);
+COMMENT ON COLUMN hold.expires_at_ms IS 'the first deadline, as the customer was told at first';
+COMMENT ON COLUMN hold.deadline_at_ms IS 'the deadline now, extensions included';
+COMMENT ON COLUMN hold.admissions IS '[[tier_index, count, amount of one in minor units], ...]';
+CREATE INDEX hold_by_show ON hold (show_id);
+CREATE INDEX hold_due ON hold (deadline_at_ms) WHERE state = 'held';
+CREATE INDEX hold_live_by_customer ON hold (customer_id) WHERE state = 'held';
+
+CREATE TABLE booking (
+    hold_id         text COLLATE "C" PRIMARY KEY REFERENCES hold,
+    booking_id      text COLLATE "C" NOT NULL UNIQUE,
+    show_id         text COLLATE "C" NOT NULL,
+    customer_id     text COLLATE "C" NOT NULL,
+    payment         text NOT NULL,
+    amount_minor    bigint NOT NULL CHECK (amount_minor >= 0),
+    confirmed_at_ms bigint NOT NULL,
+    cancelled_at_ms bigint,
+    seq             bigint NOT NULL
+);
+CREATE INDEX booking_by_customer ON booking (customer_id, confirmed_at_ms DESC, booking_id);
+CREATE INDEX booking_by_show ON booking (show_id);
+
+-- What happened, in order, for ever. One row a batch; seq has no gaps.
+CREATE TABLE journal (
+    show_id text COLLATE "C" NOT NULL,
+    seq     bigint NOT NULL,
+    epoch   bigint NOT NULL,
+    at      timestamptz NOT NULL DEFAULT now(),
+    events  jsonb NOT NULL,
+    PRIMARY KEY (show_id, seq)
+);
+
+-- What the rest of the world learns, written with the fact itself. (show_id, seq, n) is gap-free.
+CREATE TABLE outbox (
+    id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    show_id text COLLATE "C" NOT NULL,
+    seq     bigint NOT NULL,
+    n       integer NOT NULL,
+    topic   text NOT NULL,
+    payload jsonb NOT NULL,
+    xid     xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    sent_at timestamptz,
+    UNIQUE (show_id, seq, n)
+);
+COMMENT ON COLUMN outbox.xid IS 'a relay reads only below the oldest running transaction';
+CREATE INDEX outbox_unsent ON outbox (id) WHERE sent_at IS NULL;
+
+-- Take the next epoch. Whoever held the show before cannot write any more once this commits, and
+-- waits for no one: it is a single row.
+CREATE FUNCTION activate_show(
+    p_show_id text, p_owner text, p_leg_count integer, p_seat_count integer,
+    p_capacities integer[], OUT epoch bigint, OUT seq bigint
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+BEGIN
+    INSERT INTO show_owner AS o (show_id, epoch, owner, leg_count, seat_count)
+        VALUES (p_show_id, 1, p_owner, p_leg_count, p_seat_count)
+        ON CONFLICT (show_id) DO UPDATE SET epoch = o.epoch + 1, owner = EXCLUDED.owner,
+            leg_count = EXCLUDED.leg_count, seat_count = EXCLUDED.seat_count, activated_at = now()
+        RETURNING o.epoch, o.seq INTO activate_show.epoch, activate_show.seq;
+    INSERT INTO admission_tier (show_id, tier_index, capacity)
+        SELECT p_show_id, t.n - 1, t.capacity
+        FROM unnest(p_capacities) WITH ORDINALITY AS t(capacity, n)
+        ON CONFLICT DO NOTHING;
+END $$;
+
+CREATE FUNCTION refuse(p_code text, p_what text, p_asked bigint, p_done bigint) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '%: % of %', p_what, p_done, p_asked USING ERRCODE = p_code;
+END $$;
+
+-- The legs [from, to) of a route as bits.
+CREATE FUNCTION leg_mask(p_leg_count integer, p_from integer, p_to integer) RETURNS bit varying
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (repeat('1', p_leg_count)::varbit << (p_leg_count - (p_to - p_from))) >> p_from;
+
+-- Unnumbered places: p_places is [{show_id, from_leg, to_leg, admissions}, ...].
+CREATE FUNCTION change_admissions(p_places jsonb, p_sign integer) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_sign > 0 THEN
+        -- A row is made by the first place sold on a leg; the check on the sum follows.
+        INSERT INTO admission_claim (show_id, tier_index, leg, admitted)
+            SELECT DISTINCT p.show_id, (a.value ->> 0)::integer, l.leg, 0
+            FROM jsonb_to_recordset(p_places)
+                    AS p(show_id text, from_leg integer, to_leg integer, admissions jsonb),
+                jsonb_array_elements(p.admissions) AS a(value),
+                generate_series(p.from_leg, p.to_leg - 1) AS l(leg)
+            ON CONFLICT DO NOTHING;
+    END IF;
+    UPDATE admission_claim c SET admitted = c.admitted + p_sign * w.admitted
+    FROM (SELECT p.show_id, (a.value ->> 0)::integer AS tier_index, l.leg,
+              sum((a.value ->> 1)::integer) AS admitted
+          FROM jsonb_to_recordset(p_places)
+                  AS p(show_id text, from_leg integer, to_leg integer, admissions jsonb),
+              jsonb_array_elements(p.admissions) AS a(value),
+              generate_series(p.from_leg, p.to_leg - 1) AS l(leg)
+          GROUP BY 1, 2, 3) w
+    WHERE c.show_id = w.show_id AND c.tier_index = w.tier_index AND c.leg = w.leg;
+END $$;
+
+-- Holds that were stored before and stay: new deadlines, new bookings.
+CREATE FUNCTION keep_holds(p_rows jsonb) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_done bigint;
+BEGIN
+    IF p_rows -> 'extended' <> '[]' THEN
+        UPDATE hold h SET deadline_at_ms = w.deadline_at_ms
+        FROM jsonb_to_recordset(p_rows -> 'extended')
+            AS w(show_id text, hold_id text, deadline_at_ms bigint)
+        WHERE h.hold_id = w.hold_id AND h.show_id = w.show_id AND h.state = 'held';
+        GET DIAGNOSTICS v_done = ROW_COUNT;
+        IF v_done <> jsonb_array_length(p_rows -> 'extended') THEN
+            PERFORM refuse('HF001', 'holds to extend are not held',
+                jsonb_array_length(p_rows -> 'extended'), v_done);
+        END IF;
+    END IF;
+    IF p_rows -> 'confirmed' <> '[]' THEN
+        UPDATE hold h SET state = 'confirmed', ended_at_ms = w.at_ms
+        FROM jsonb_to_recordset(p_rows -> 'confirmed')
+            AS w(show_id text, hold_id text, at_ms bigint)
+        WHERE h.hold_id = w.hold_id AND h.show_id = w.show_id AND h.state = 'held';
+        GET DIAGNOSTICS v_done = ROW_COUNT;
+        IF v_done <> jsonb_array_length(p_rows -> 'confirmed') THEN
+            PERFORM refuse('HF001', 'holds to confirm are not held',
+                jsonb_array_length(p_rows -> 'confirmed'), v_done);
+        END IF;
+        INSERT INTO booking (hold_id, booking_id, show_id, customer_id, payment, amount_minor,
+                confirmed_at_ms, seq)
+            SELECT hold_id, booking_id, show_id, customer_id, payment, amount_minor, at_ms, seq
+            FROM jsonb_to_recordset(p_rows -> 'confirmed') AS w(hold_id text, booking_id text,
+                show_id text, customer_id text, payment text, amount_minor bigint, at_ms bigint,
+                seq bigint);
+    END IF;
+    IF p_rows -> 'forgotten' <> '[]' THEN
+        DELETE FROM hold h
+        USING jsonb_to_recordset(p_rows -> 'forgotten') AS w(show_id text, hold_id text)
+        WHERE h.hold_id = w.hold_id AND h.show_id = w.show_id
+            AND h.state IN ('released', 'expired');
+        GET DIAGNOSTICS v_done = ROW_COUNT;
+        IF v_done <> jsonb_array_length(p_rows -> 'forgotten') THEN
+            PERFORM refuse('HF001', 'holds to forget have not ended',
+                jsonb_array_length(p_rows -> 'forgotten'), v_done);
+        END IF;
+    END IF;
+END $$;
+
+-- Places that come back: ended holds, cancelled bookings, unblocked seats. Which seats and legs
+-- come back is read from the stored rows; the caller cannot name others.
+CREATE FUNCTION free_places(p_rows jsonb) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_given      bigint := jsonb_array_length(p_rows -> 'ended')
+        + jsonb_array_length(p_rows -> 'cancelled') + jsonb_array_length(p_rows -> 'unblocked');
+    v_found      bigint;
+    v_asked      bigint;
+    v_done       bigint;
+    v_admissions jsonb;
+BEGIN
+    WITH ended AS (
+        UPDATE hold h SET state = w.state, ended_at_ms = w.at_ms
+        FROM jsonb_to_recordset(p_rows -> 'ended')
+            AS w(show_id text, hold_id text, state text, at_ms bigint)
+        WHERE h.hold_id = w.hold_id AND h.show_id = w.show_id AND h.state = 'held'
+        RETURNING h.show_id, h.seats, h.from_leg, h.to_leg, h.admissions
+    ), cancelled AS (
+        UPDATE booking b SET cancelled_at_ms = w.at_ms
+        FROM jsonb_to_recordset(p_rows -> 'cancelled')
+                AS w(show_id text, hold_id text, at_ms bigint)
+            JOIN hold h USING (hold_id)
+        WHERE b.hold_id = w.hold_id AND b.show_id = w.show_id AND b.cancelled_at_ms IS NULL
+        RETURNING h.show_id, h.seats, h.from_leg, h.to_leg, h.admissions
+    ), unblocked AS (
+        DELETE FROM seat_block k
+        USING jsonb_to_recordset(p_rows -> 'unblocked') AS w(show_id text, seat_index integer)
+        WHERE k.show_id = w.show_id AND k.seat_index = w.seat_index
+        RETURNING k.show_id, k.seat_index
+    ), freed AS MATERIALIZED (
+        SELECT f.*, leg_mask(o.leg_count, f.from_leg, f.to_leg) AS mask
+        FROM (SELECT * FROM ended UNION ALL SELECT * FROM cancelled) f
+            JOIN show_owner o USING (show_id)
+        UNION ALL
+        SELECT u.show_id, ARRAY[u.seat_index], 0, o.leg_count, '[]',
+            leg_mask(o.leg_count, 0, o.leg_count)
+        FROM unblocked u JOIN show_owner o USING (show_id)
+    ), seat AS MATERIALIZED (
+        SELECT f.show_id, s.seat_index, bit_or(f.mask) AS mask
+        FROM freed f, unnest(f.seats) AS s(seat_index) GROUP BY 1, 2
+    ), done AS (
+        UPDATE seat_claim c SET taken = c.taken & ~s.mask FROM seat s
+        WHERE c.show_id = s.show_id AND c.seat_index = s.seat_index
+            AND (c.taken & s.mask) = s.mask
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM freed), (SELECT count(*) FROM seat), (SELECT count(*) FROM done),
+        (SELECT jsonb_agg(jsonb_build_object('show_id', f.show_id, 'from_leg', f.from_leg,
+            'to_leg', f.to_leg, 'admissions', f.admissions))
+         FROM freed f WHERE f.admissions <> '[]')
+    INTO v_found, v_asked, v_done, v_admissions;
+    IF v_found <> v_given THEN
+        PERFORM refuse('HF001', 'holds, bookings or blocks to end are not there', v_given, v_found);
+    END IF;
+    IF v_done <> v_asked THEN
+        PERFORM refuse('HF002', 'seats to give back are not claimed', v_asked, v_done);
+    END IF;
+    IF v_admissions IS NOT NULL THEN
+        PERFORM change_admissions(v_admissions, -1);
+    END IF;
+END $$;
+
+-- Places that are taken: new holds and blocked seats.
+CREATE FUNCTION claim_places(p_rows jsonb) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_asked       bigint;
+    v_done        bigint;
+    v_is_disjoint boolean;
+    v_admissions  jsonb;
+BEGIN
+    WITH held AS MATERIALIZED (
+        SELECT w.*, o.seat_count, leg_mask(o.leg_count, w.from_leg, w.to_leg) AS mask
+        FROM jsonb_to_recordset(p_rows -> 'held') AS w(show_id text, hold_id text,
+                customer_id text, from_leg integer, to_leg integer, seats integer[],
+                seat_minor bigint[], admissions jsonb, arrangement text, held_at_ms bigint,
+                expires_at_ms bigint, deadline_at_ms bigint, ended_at_ms bigint, state text,
+                request_digest text, seq bigint, claims boolean)
+            JOIN show_owner o USING (show_id)
+    ), stored AS (
+        INSERT INTO hold (hold_id, show_id, customer_id, from_leg, to_leg, seats, seat_minor,
+                admissions, arrangement, held_at_ms, expires_at_ms, deadline_at_ms, ended_at_ms,
+                state, request_digest, seq)
+            SELECT hold_id, show_id, customer_id, from_leg, to_leg, seats, seat_minor,
+                admissions, arrangement, held_at_ms, expires_at_ms, deadline_at_ms, ended_at_ms,
+                state, request_digest, seq
+            FROM held
+    ), blocked AS (
+        INSERT INTO seat_block (show_id, seat_index, reason)
+            SELECT show_id, seat_index, reason FROM jsonb_to_recordset(p_rows -> 'blocked')
+                AS w(show_id text, seat_index integer, reason text)
+            RETURNING show_id, seat_index
+    ), place AS (
+        SELECT h.show_id, s.seat_index, h.mask, h.to_leg - h.from_leg AS leg_count, h.seat_count
+        FROM held h, unnest(h.seats) AS s(seat_index) WHERE h.claims
+        UNION ALL
+        SELECT b.show_id, b.seat_index, leg_mask(o.leg_count, 0, o.leg_count), o.leg_count,
+            o.seat_count
+        FROM blocked b JOIN show_owner o USING (show_id)
+    ), seat AS MATERIALIZED (
+        -- Two claims that overlap have fewer bits together than apart, and so has a segment
+        -- that leaves the route.
+        SELECT show_id, seat_index, bit_or(mask) AS mask, sum(leg_count) AS leg_count,
+            bool_and(seat_index < seat_count) AS is_seat
+        FROM place GROUP BY 1, 2
+    ), done AS (
+        INSERT INTO seat_claim AS c (show_id, seat_index, taken)
+            SELECT show_id, seat_index, mask FROM seat
+            ON CONFLICT (show_id, seat_index) DO UPDATE SET taken = c.taken | EXCLUDED.taken
+                WHERE bit_count(c.taken & EXCLUDED.taken) = 0
+            RETURNING 1
+    )
+    SELECT count(*), bool_and(is_seat AND bit_count(mask) = leg_count),
+        (SELECT count(*) FROM done),
+        (SELECT jsonb_agg(jsonb_build_object('show_id', h.show_id, 'from_leg', h.from_leg,
+            'to_leg', h.to_leg, 'admissions', h.admissions))
+         FROM held h WHERE h.claims AND h.admissions <> '[]')
+    INTO v_asked, v_is_disjoint, v_done, v_admissions FROM seat;
+    IF v_done <> v_asked OR NOT v_is_disjoint THEN
+        PERFORM refuse('HF002', 'claims overlap, or name what does not exist', v_asked, v_done);
+    END IF;
+    IF v_admissions IS NOT NULL THEN
+        PERFORM change_admissions(v_admissions, 1);
+    END IF;
+END $$;
+
+-- Make one batch durable: of one show, or of many that share a database.
+--
+-- p_show_ids, p_epochs, p_seqs, p_events: one entry a show; the events go to the journal.
+-- p_rows: the net effect on the state tables, by section (persistence/projection.py).
+-- A batch is written whole or not at all: when one of its shows is lost or wrong, the caller
+-- sends the others again without it.
+CREATE FUNCTION append_batch(
+    p_show_ids text[], p_epochs bigint[], p_seqs bigint[], p_events jsonb[], p_rows jsonb
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    v_owned text[];
+BEGIN
+    IF cardinality(p_show_ids) > 1 THEN
+        -- Two owners of overlapping pools must take their rows in one order.
+        PERFORM 1 FROM show_owner WHERE show_id = ANY (p_show_ids) ORDER BY show_id FOR UPDATE;
+    END IF;
+    WITH fenced AS (
+        UPDATE show_owner o SET seq = w.seq
+        FROM unnest(p_show_ids, p_epochs, p_seqs) AS w(show_id, epoch, seq)
+        WHERE o.show_id = w.show_id AND o.epoch = w.epoch AND o.seq = w.seq - 1
+        RETURNING o.show_id
+    )
+    SELECT array_agg(show_id) INTO v_owned FROM fenced;
+    IF v_owned IS NULL OR cardinality(v_owned) < cardinality(p_show_ids) THEN
+        RAISE EXCEPTION 'a newer epoch owns the show' USING ERRCODE = 'HF004',
+            DETAIL = (SELECT string_agg(w.show_id, ' ') FROM unnest(p_show_ids) AS w(show_id)
+                      WHERE w.show_id <> ALL (coalesce(v_owned, '{}')));
+    END IF;
+    PERFORM keep_holds(p_rows);
+    IF p_rows -> 'ended' <> '[]' OR p_rows -> 'cancelled' <> '[]' OR p_rows -> 'unblocked' <> '[]'
+    THEN
+        PERFORM free_places(p_rows);
+    END IF;
+    IF p_rows -> 'held' <> '[]' OR p_rows -> 'blocked' <> '[]' THEN
+        PERFORM claim_places(p_rows);
+    END IF;
+    IF p_rows -> 'booked' <> '[]' THEN
+        INSERT INTO booking (hold_id, booking_id, show_id, customer_id, payment, amount_minor,
+                confirmed_at_ms, cancelled_at_ms, seq)
+            SELECT hold_id, booking_id, show_id, customer_id, payment, amount_minor, at_ms,
+                cancelled_at_ms, seq
+            FROM jsonb_to_recordset(p_rows -> 'booked') AS w(hold_id text, booking_id text,
+                show_id text, customer_id text, payment text, amount_minor bigint, at_ms bigint,
+                cancelled_at_ms bigint, seq bigint);
+    END IF;
+    INSERT INTO journal (show_id, seq, epoch, events)
+        SELECT * FROM unnest(p_show_ids, p_seqs, p_epochs, p_events);
+    IF p_rows -> 'outbox' <> '[]' THEN
+        INSERT INTO outbox (show_id, seq, n, topic, payload)
+            SELECT show_id, seq, n, topic, payload FROM jsonb_to_recordset(p_rows -> 'outbox')
+                AS w(show_id text, seq bigint, n integer, topic text, payload jsonb);
+    END IF;
+END $$;
+
+-- The application reads everything and changes nothing but through these two functions.
+DO $$
+DECLARE
+    v_function text;
+BEGIN
+    FOR v_function IN
+        SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p
+        WHERE p.pronamespace = current_schema()::regnamespace
+            AND p.proname IN ('activate_show', 'append_batch', 'keep_holds', 'free_places',
+                'claim_places', 'change_admissions', 'refuse')
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', v_function);
+    END LOOP;
+END $$;
+GRANT EXECUTE ON FUNCTION activate_show, append_batch TO housefull_application;
+GRANT SELECT ON show_owner, admission_tier, admission_claim, seat_claim, seat_block, hold, booking,
+    journal, outbox TO housefull_application;

@@ -1,0 +1,144 @@
+"""What may be asked of a show. Imperative, immutable, and small enough to travel by the thousand.
+
+Commands are ``NamedTuple``s: they cross a process boundary in batches of hundreds, and no
+other standard type is built, pickled and read as fast.
+
+Seats are indexes here. The HTTP edge, which knows the plan's labels, translates; an actor
+never needs a label.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+from reservation.ids import BookingId, CustomerId, HoldId
+from reservation.route import Segment
+from reservation.show import OrphanRule
+
+
+class Wish(NamedTuple):
+    """Seats the house may choose.
+
+    Shapes:
+        seat_count: seats wanted in all, the accessible and companion ones included.
+        category_index: only this category, or None for any.
+        accessible_count: how many of them must be accessible seats.
+        companion_count: how many of them must be companion seats beside the accessible ones.
+        orphan_rule: None takes the show's own rule.
+    """
+
+    seat_count: int
+    category_index: int | None = None
+    accessible_count: int = 0
+    companion_count: int = 0
+    orphan_rule: OrphanRule | None = None
+
+
+class HoldSeats(NamedTuple):
+    """Claim these seats and admissions on every leg of the segment, or nothing.
+
+    Shapes:
+        seat_indexes: strictly increasing, within the plan; may be empty.
+        admissions: (tier_index, count) with strictly increasing tiers; may be empty.
+        or_nearest: when a named seat is taken, take the nearest equivalent set instead.
+    """
+
+    hold_id: HoldId
+    customer_id: CustomerId
+    segment: Segment
+    seat_indexes: tuple[int, ...]
+    admissions: tuple[tuple[int, int], ...]
+    or_nearest: bool
+    request_digest: str
+
+
+class HoldBestAvailable(NamedTuple):
+    """Claim the best seats that satisfy the wish on every leg of the segment, or nothing."""
+
+    hold_id: HoldId
+    customer_id: CustomerId
+    segment: Segment
+    wish: Wish
+    request_digest: str
+
+
+class ExtendHold(NamedTuple):
+    """Give a live hold as much time as a new one, up to its hard cap."""
+
+    hold_id: HoldId
+    customer_id: CustomerId
+
+
+class ReleaseHold(NamedTuple):
+    """Give the seats of a live hold back."""
+
+    hold_id: HoldId
+    customer_id: CustomerId
+
+
+class ConfirmHold(NamedTuple):
+    """Turn a live hold into a booking. ``payment`` says how it was paid."""
+
+    hold_id: HoldId
+    customer_id: CustomerId
+    payment: str
+
+
+class CancelBooking(NamedTuple):
+    """Undo a booking and give its seats back."""
+
+    booking_id: BookingId
+    customer_id: CustomerId
+
+
+class BlockSeats(NamedTuple):
+    """Take seats off sale on every leg. Refused when one of them is held or booked."""
+
+    seat_indexes: tuple[int, ...]
+    reason: str
+
+
+class UnblockSeats(NamedTuple):
+    """Put blocked seats back on sale."""
+
+    seat_indexes: tuple[int, ...]
+
+
+Command: TypeAlias = (
+    HoldSeats
+    | HoldBestAvailable
+    | ExtendHold
+    | ReleaseHold
+    | ConfirmHold
+    | CancelBooking
+    | BlockSeats
+    | UnblockSeats
+)
+
+
+class Priority(StrEnum):
+    """Who goes first when a show is busy."""
+
+    SETTLE = "settle"  #: Ends or keeps a claim that exists: confirm, cancel, release, extend.
+    CLAIM = "claim"  #: Wants a new claim.
+
+
+def priority_of(command: Command) -> Priority:
+    """Settling goes before claiming: it frees seats or turns them into money."""
+    if isinstance(command, HoldSeats | HoldBestAvailable):
+        return Priority.CLAIM
+    return Priority.SETTLE
+
+
+def digest_request(*content: object) -> str:
+    """A short fingerprint of what a request asks for, to tell a repetition from a reuse of its id.
+
+    Example:
+        >>> digest_request((1, 2), "A", "B") == digest_request((1, 2), "A", "B")
+        True
+        >>> digest_request((1, 2), "A", "B") == digest_request((1, 3), "A", "B")
+        False
+    """
+    return hashlib.blake2b(repr(content).encode(), digest_size=9).hexdigest()

@@ -1,0 +1,479 @@
+"""The live state of one show and every rule about changing it.
+
+Theory of operation
+-------------------
+``decide`` reads, ``apply`` changes. A command goes through both in one event-loop step:
+
+    command --decide--> event     --apply--> memory, and the journal
+                    \\-> Rejected             nothing changed
+                    \\-> Repeated             the command was already done; nothing changed
+
+Nothing else changes a seat map. Replaying the events of the journal through ``apply`` gives
+the same map, so a restart, the audit and a simulation all see what production saw.
+
+Time is an argument. A hold is live while ``now_ms < expires_at_ms``; from that moment on it
+cannot be confirmed or extended, although its seats are free only once ``HoldExpired`` has
+been applied, which is the owner's duty within a second.
+
+Weak spot to know about: ``decide`` trusts the shape of a command (indexes in range, strictly
+increasing). The HTTP edge checks it; a violation here is a bug and asserts.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeAlias
+
+from reservation import limits
+from reservation.commands import (
+    BlockSeats,
+    CancelBooking,
+    Command,
+    ConfirmHold,
+    ExtendHold,
+    HoldBestAvailable,
+    HoldSeats,
+    ReleaseHold,
+    UnblockSeats,
+)
+from reservation.events import (
+    Arrangement,
+    BookingCancelled,
+    BookingConfirmed,
+    Event,
+    HoldExpired,
+    HoldExtended,
+    HoldReleased,
+    HoldsForgotten,
+    SeatsBlocked,
+    SeatsHeld,
+    SeatsUnblocked,
+)
+from reservation.hold import (
+    REFUSAL_OF_ENDED_HOLD,
+    Booking,
+    BookingState,
+    Hold,
+    HoldState,
+)
+from reservation.ids import BookingId, CustomerId, HoldId, booking_id_of, hold_id_of
+from reservation.occupancy import Occupancy
+from reservation.rejections import Rejected, Rejection
+from reservation.seat_assignment import SeatChooser
+from reservation.seating_plan import SeatTrait
+from reservation.show import OrphanRule, Show
+
+
+class Repeated(NamedTuple):
+    """The command was done before; ``event`` is what happened then."""
+
+    event: Event
+
+
+Outcome: TypeAlias = Event | Repeated | Rejected
+
+
+class _Totals:
+    """What one customer has on this show."""
+
+    __slots__ = ("live_holds", "places")
+
+    def __init__(self) -> None:
+        self.live_holds = 0
+        self.places = 0
+
+
+class SeatMap:
+    """The seat map of one show: a pure state machine without clock, I/O or randomness.
+
+    Example:
+        See ``tests/unit/test_seat_map_transcripts.py`` for the rules as tables.
+    """
+
+    def __init__(self, show: Show, chooser: SeatChooser) -> None:
+        self.show = show
+        self.occupancy = Occupancy(show.plan, show.route)
+        self.holds: dict[HoldId, Hold] = {}
+        self.blocked: dict[int, str] = {}
+        self.live_hold_count = 0
+        self._chooser = chooser
+        self._totals: dict[CustomerId, _Totals] = {}
+        # Ended holds in the order they ended, so that the oldest are forgotten first.
+        self._ended: deque[tuple[int, HoldId]] = deque()
+        self._special_seats = any(show.plan.traits)
+        self._decide: dict[type, Callable[..., Outcome]] = {
+            HoldSeats: self._decide_hold_seats,
+            HoldBestAvailable: self._decide_hold_best,
+            ExtendHold: self._decide_extend,
+            ReleaseHold: self._decide_release,
+            ConfirmHold: self._decide_confirm,
+            CancelBooking: self._decide_cancel,
+            BlockSeats: self._decide_block,
+            UnblockSeats: self._decide_unblock,
+        }
+        self._apply: dict[type, Callable[..., None]] = {
+            SeatsHeld: self._apply_held,
+            HoldExtended: self._apply_extended,
+            HoldReleased: self._apply_released,
+            HoldExpired: self._apply_expired,
+            BookingConfirmed: self._apply_confirmed,
+            BookingCancelled: self._apply_cancelled,
+            SeatsBlocked: self._apply_blocked,
+            SeatsUnblocked: self._apply_unblocked,
+            HoldsForgotten: self._apply_forgotten,
+        }
+
+    # -- deciding ---------------------------------------------------------------------
+
+    def decide(self, command: Command, now_ms: int) -> Outcome:
+        """What this command would do now. Reads the map, changes nothing.
+
+        Units:
+            now_ms: Unix milliseconds by the database's clock.
+
+        Returns:
+            The event to apply, or ``Repeated`` when the command's id was already done, or
+            ``Rejected``.
+
+        Raises:
+            AssertionError: the command breaks a shape that the HTTP edge had to check.
+        """
+        return self._decide[type(command)](command, now_ms)
+
+    def decide_expired(self, hold_ids: Iterable[HoldId], now_ms: int) -> list[HoldExpired]:
+        """The expiries that are due among these holds."""
+        return [
+            HoldExpired(hold_id, now_ms)
+            for hold_id in hold_ids
+            if (hold := self.holds.get(hold_id)) is not None
+            and hold.state is HoldState.HELD
+            and hold.expires_at_ms <= now_ms
+        ]
+
+    def decide_forgotten(self, now_ms: int) -> HoldsForgotten | None:
+        """The ended holds that need not answer repeated requests any more, oldest first."""
+        due: list[HoldId] = []
+        surplus = len(self._ended) - limits.ENDED_HOLDS_REMEMBERED_MAX
+        for ended_at_ms, hold_id in self._ended:
+            if len(due) >= surplus and ended_at_ms + limits.ENDED_HOLD_MEMORY_MS > now_ms:
+                break
+            due.append(hold_id)
+        return HoldsForgotten(tuple(due)) if due else None
+
+    def _decide_hold_seats(self, command: HoldSeats, now_ms: int) -> Outcome:
+        refusal = self._refuse_claim(command, now_ms)
+        if refusal is not None:
+            return refusal
+        seat_indexes = command.seat_indexes
+        mask = command.segment.mask
+        full = tuple(
+            tier_index
+            for tier_index, count in command.admissions
+            if self.occupancy.room(tier_index, command.segment) < count
+        )
+        if full:
+            return Rejected(Rejection.CAPACITY_UNAVAILABLE, tier_indexes=full)
+        places = len(seat_indexes) + sum(count for _, count in command.admissions)
+        if self._exceeds_seats(command.customer_id, places):
+            return Rejected(Rejection.TOO_MANY_SEATS)
+        arrangement = Arrangement.NAMED if seat_indexes else Arrangement.ADMISSION
+        clash = self._clash_of_named(seat_indexes, mask)
+        if clash is not None:
+            if not command.or_nearest or clash.code is Rejection.COMPANION_ALONE:
+                return clash
+            nearest = self._chooser.nearest(
+                self.occupancy.taken, mask, seat_indexes, self.show.policy.orphan_rule
+            )
+            if nearest is None:
+                return clash
+            seat_indexes, arrangement = nearest
+        return self._held(command, seat_indexes, command.admissions, arrangement, now_ms)
+
+    def _clash_of_named(self, seat_indexes: tuple[int, ...], mask: int) -> Rejected | None:
+        """Why exactly these seats cannot be had, or None."""
+        taken = self.occupancy.taken
+        for index in seat_indexes:
+            if taken[index] & mask:
+                return Rejected(
+                    Rejection.SEAT_UNAVAILABLE, self.occupancy.clashes(seat_indexes, mask)
+                )
+        if not seat_indexes:
+            return None
+        if self._special_seats:
+            traits = self.show.plan.traits
+            companions = tuple([i for i in seat_indexes if traits[i] & SeatTrait.COMPANION])
+            if companions and not any(traits[i] & SeatTrait.ACCESSIBLE for i in seat_indexes):
+                return Rejected(Rejection.COMPANION_ALONE, companions)
+        if self.show.policy.orphan_rule is OrphanRule.STRICT:
+            orphans = self._chooser.orphans_of(taken, mask, seat_indexes)
+            if orphans:
+                return Rejected(Rejection.ORPHAN_SEAT, orphans)
+        return None
+
+    def _decide_hold_best(self, command: HoldBestAvailable, now_ms: int) -> Outcome:
+        refusal = self._refuse_claim(command, now_ms)
+        if refusal is not None:
+            return refusal
+        wish = command.wish
+        if self._exceeds_seats(command.customer_id, wish.seat_count):
+            return Rejected(Rejection.TOO_MANY_SEATS)
+        assignment = self._chooser.best_available(
+            self.occupancy.taken,
+            command.segment.mask,
+            wish,
+            wish.orphan_rule or self.show.policy.orphan_rule,
+        )
+        if assignment is None:
+            return Rejected(Rejection.NOT_ENOUGH_SEATS)
+        return self._held(command, assignment.seat_indexes, (), assignment.arrangement, now_ms)
+
+    def _refuse_claim(
+        self, command: HoldSeats | HoldBestAvailable, now_ms: int
+    ) -> Repeated | Rejected | None:
+        """What every new claim is checked for, whichever way its seats are found."""
+        hold = self.holds.get(command.hold_id)
+        if hold is not None:
+            if hold.held.request_digest == command.request_digest:
+                return Repeated(hold.held)
+            return Rejected(Rejection.EXISTS_WITH_DIFFERENT_REQUEST)
+        policy = self.show.policy
+        if policy.on_sale_from_at_ms is not None and now_ms < policy.on_sale_from_at_ms:
+            return Rejected(Rejection.NOT_ON_SALE)
+        if policy.on_sale_until_at_ms is not None and now_ms >= policy.on_sale_until_at_ms:
+            return Rejected(Rejection.NOT_ON_SALE)
+        totals = self._totals.get(command.customer_id)
+        if totals is not None and totals.live_holds >= policy.live_holds_per_customer_max:
+            return Rejected(Rejection.TOO_MANY_HOLDS)
+        return None
+
+    def _exceeds_seats(self, customer_id: CustomerId, places: int) -> bool:
+        totals = self._totals.get(customer_id)
+        has = totals.places if totals is not None else 0
+        return has + places > self.show.policy.seats_per_customer_max
+
+    def _held(
+        self,
+        command: HoldSeats | HoldBestAvailable,
+        seat_indexes: tuple[int, ...],
+        admissions: tuple[tuple[int, int], ...],
+        arrangement: Arrangement,
+        now_ms: int,
+    ) -> SeatsHeld:
+        show, segment = self.show, command.segment
+        amount_minor = show.fares.amount_minor
+        category_of = show.plan.category_of
+        tiers = show.plan.admission_tiers
+        return SeatsHeld(
+            command.hold_id,
+            command.customer_id,
+            segment,
+            seat_indexes,
+            tuple([amount_minor(category_of[index], segment) for index in seat_indexes]),
+            tuple(
+                [
+                    (tier, count, amount_minor(tiers[tier].category_index, segment))
+                    for tier, count in admissions
+                ]
+            ),
+            arrangement,
+            now_ms,
+            now_ms + show.policy.hold_ttl_ms,
+            command.request_digest,
+        )
+
+    def _decide_extend(self, command: ExtendHold, now_ms: int) -> Outcome:
+        hold = self._live_hold(command.hold_id, command.customer_id, now_ms)
+        if isinstance(hold, Rejected):
+            return hold
+        policy = self.show.policy
+        cap_at_ms = hold.held.held_at_ms + policy.hold_life_ms_max
+        if hold.expires_at_ms >= cap_at_ms:
+            return Rejected(Rejection.EXTENSION_CAP_REACHED)
+        expires_at_ms = min(now_ms + policy.hold_ttl_ms, cap_at_ms)
+        if expires_at_ms <= hold.expires_at_ms:
+            return Repeated(HoldExtended(command.hold_id, hold.expires_at_ms))
+        return HoldExtended(command.hold_id, expires_at_ms)
+
+    def _decide_release(self, command: ReleaseHold, now_ms: int) -> Outcome:
+        hold = self._own_hold(command.hold_id, command.customer_id)
+        if hold is not None and hold.state is HoldState.RELEASED:
+            assert hold.ended_at_ms is not None
+            return Repeated(HoldReleased(command.hold_id, hold.ended_at_ms))
+        live = self._live_hold(command.hold_id, command.customer_id, now_ms)
+        return live if isinstance(live, Rejected) else HoldReleased(command.hold_id, now_ms)
+
+    def _decide_confirm(self, command: ConfirmHold, now_ms: int) -> Outcome:
+        hold = self._own_hold(command.hold_id, command.customer_id)
+        if hold is not None and hold.booking is not None:
+            if hold.booking.state is BookingState.CANCELLED:
+                return Rejected(Rejection.BOOKING_CANCELLED)
+            if hold.booking.confirmed.payment != command.payment:
+                return Rejected(Rejection.EXISTS_WITH_DIFFERENT_REQUEST)
+            return Repeated(hold.booking.confirmed)
+        live = self._live_hold(command.hold_id, command.customer_id, now_ms)
+        if isinstance(live, Rejected):
+            return live
+        return BookingConfirmed(
+            command.hold_id,
+            booking_id_of(command.hold_id),
+            command.customer_id,
+            command.payment,
+            live.held.amount_minor,
+            now_ms,
+        )
+
+    def _decide_cancel(self, command: CancelBooking, now_ms: int) -> Outcome:
+        hold = self._own_hold(hold_id_of(command.booking_id), command.customer_id)
+        if hold is None or hold.booking is None:
+            return Rejected(Rejection.BOOKING_NOT_FOUND)
+        if hold.booking.cancelled_at_ms is not None:
+            return Repeated(self._cancelled(command.booking_id, hold.booking.cancelled_at_ms))
+        return self._cancelled(command.booking_id, now_ms)
+
+    @staticmethod
+    def _cancelled(booking_id: BookingId, at_ms: int) -> BookingCancelled:
+        return BookingCancelled(hold_id_of(booking_id), booking_id, at_ms)
+
+    def _decide_block(self, command: BlockSeats, now_ms: int) -> Outcome:
+        fresh = tuple([index for index in command.seat_indexes if index not in self.blocked])
+        if not fresh:
+            return Repeated(SeatsBlocked(command.seat_indexes, command.reason, now_ms))
+        clashes = self.occupancy.clashes(fresh, self.show.route.whole.mask)
+        if clashes:
+            return Rejected(Rejection.SEAT_UNAVAILABLE, clashes)
+        return SeatsBlocked(fresh, command.reason, now_ms)
+
+    def _decide_unblock(self, command: UnblockSeats, now_ms: int) -> Outcome:
+        strangers = tuple([index for index in command.seat_indexes if index not in self.blocked])
+        if strangers:
+            return Rejected(Rejection.SEAT_NOT_BLOCKED, strangers)
+        return SeatsUnblocked(command.seat_indexes, now_ms)
+
+    def _own_hold(self, hold_id: HoldId, customer_id: CustomerId) -> Hold | None:
+        """The hold, if it is this customer's; somebody else's does not exist for them."""
+        hold = self.holds.get(hold_id)
+        return hold if hold is not None and hold.held.customer_id == customer_id else None
+
+    def _live_hold(self, hold_id: HoldId, customer_id: CustomerId, now_ms: int) -> Hold | Rejected:
+        hold = self._own_hold(hold_id, customer_id)
+        if hold is None:
+            return Rejected(Rejection.HOLD_NOT_FOUND)
+        if hold.state is not HoldState.HELD:
+            return Rejected(REFUSAL_OF_ENDED_HOLD[hold.state])
+        if hold.expires_at_ms <= now_ms:
+            return Rejected(Rejection.HOLD_EXPIRED)
+        return hold
+
+    # -- applying ---------------------------------------------------------------------
+
+    def apply(self, event: Event) -> None:
+        """Change the map by something that happened. Never fails for a decided event.
+
+        Raises:
+            AssertionError: the event contradicts the map; memory is wrong and must be dropped.
+        """
+        self._apply[type(event)](event)
+
+    def restore(
+        self,
+        holds: Iterable[Hold],
+        blocked: Iterable[tuple[int, str]],
+    ) -> None:
+        """Fill an empty map from stored state: the shortcut that spares replaying the journal.
+
+        Shapes:
+            holds: every hold that is live, booked, or ended and not yet forgotten; the ended
+                ones in the order they ended.
+        """
+        assert not self.holds, "restore fills an empty map"
+        for hold in holds:
+            held = hold.held
+            self.holds[held.hold_id] = hold
+            if hold.keeps_places:
+                self._take_places(held)
+            if hold.state is HoldState.HELD:
+                self._totals[held.customer_id].live_holds += 1
+                self.live_hold_count += 1
+            elif hold.booking is None:
+                assert hold.ended_at_ms is not None
+                self._ended.append((hold.ended_at_ms, held.hold_id))
+        for seat_index, reason in blocked:
+            self.blocked[seat_index] = reason
+            self.occupancy.block((seat_index,))
+
+    def _take_places(self, held: SeatsHeld) -> None:
+        self.occupancy.claim(held.seat_indexes, held.segment.mask)
+        for tier_index, count, _ in held.admissions:
+            self.occupancy.admit(tier_index, held.segment, count)
+        totals = self._totals.get(held.customer_id)
+        if totals is None:
+            totals = self._totals[held.customer_id] = _Totals()
+        totals.places += held.place_count
+
+    def _give_places(self, held: SeatsHeld) -> None:
+        self.occupancy.release(held.seat_indexes, held.segment.mask)
+        for tier_index, count, _ in held.admissions:
+            self.occupancy.admit(tier_index, held.segment, -count)
+        totals = self._totals[held.customer_id]
+        totals.places -= held.place_count
+        if not totals.places and not totals.live_holds:
+            del self._totals[held.customer_id]
+
+    def _apply_held(self, event: SeatsHeld) -> None:
+        assert event.hold_id not in self.holds, f"{event.hold_id} held twice"
+        self.holds[event.hold_id] = Hold(event)
+        self._take_places(event)
+        self._totals[event.customer_id].live_holds += 1
+        self.live_hold_count += 1
+
+    def _apply_extended(self, event: HoldExtended) -> None:
+        self.holds[event.hold_id].expires_at_ms = event.expires_at_ms
+
+    def _apply_released(self, event: HoldReleased) -> None:
+        self._end(event.hold_id, HoldState.RELEASED, event.at_ms)
+
+    def _apply_expired(self, event: HoldExpired) -> None:
+        self._end(event.hold_id, HoldState.EXPIRED, event.at_ms)
+
+    def _end(self, hold_id: HoldId, state: HoldState, at_ms: int) -> None:
+        hold = self._leave_held(hold_id, state)
+        hold.ended_at_ms = at_ms
+        self._give_places(hold.held)
+        self._ended.append((at_ms, hold_id))
+
+    def _leave_held(self, hold_id: HoldId, state: HoldState) -> Hold:
+        hold = self.holds[hold_id]
+        assert hold.state is HoldState.HELD, f"{hold_id} is {hold.state}, not held"
+        hold.state = state
+        self._totals[hold.held.customer_id].live_holds -= 1
+        self.live_hold_count -= 1
+        return hold
+
+    def _apply_confirmed(self, event: BookingConfirmed) -> None:
+        hold = self._leave_held(event.hold_id, HoldState.CONFIRMED)
+        hold.ended_at_ms = event.at_ms
+        hold.booking = Booking(event)
+
+    def _apply_cancelled(self, event: BookingCancelled) -> None:
+        hold = self.holds[event.hold_id]
+        assert hold.booking is not None, f"{event.hold_id} has no booking"
+        assert hold.booking.state is BookingState.CONFIRMED, f"{event.booking_id} cancelled twice"
+        hold.booking.state = BookingState.CANCELLED
+        hold.booking.cancelled_at_ms = event.at_ms
+        self._give_places(hold.held)
+
+    def _apply_blocked(self, event: SeatsBlocked) -> None:
+        self.occupancy.block(event.seat_indexes)
+        self.blocked.update((index, event.reason) for index in event.seat_indexes)
+
+    def _apply_unblocked(self, event: SeatsUnblocked) -> None:
+        self.occupancy.unblock(event.seat_indexes)
+        for index in event.seat_indexes:
+            del self.blocked[index]
+
+    def _apply_forgotten(self, event: HoldsForgotten) -> None:
+        for hold_id in event.hold_ids:
+            assert self._ended[0][1] == hold_id, f"{hold_id} forgotten out of turn"
+            self._ended.popleft()
+            del self.holds[hold_id]

