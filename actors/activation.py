@@ -75,7 +75,7 @@ class HostedShowActor:
         """End this process when nobody needs it; Ray does not restart what leaves on purpose."""
         if await (await self._actor()).drain():
             self._heartbeat.stop()
-            ray.actor.exit_actor()
+            ray.actor.exit_actor()  # type: ignore[no-untyped-call]  # Ray does not annotate it.
         self._is_leaving = False
 
     async def _actor(self) -> ShowActor:
@@ -179,16 +179,16 @@ class RemoteShowActor:
 
 
 def connect_refs(
-    config: ActorsConfig, placement_of: Callable[[ShowId, bool], Awaitable[Placement | None]]
+    config: ActorsConfig, placement_of: Callable[[ShowId], Awaitable[Placement | None]]
 ) -> ShowRefs:
     """Refs to every show of the house.
 
-    ``placement_of(show_id, again)`` looks a show up in the catalogue, from a cache unless
-    ``again``; None means that there is no such show.
+    ``placement_of(show_id)`` looks a show up in the catalogue, not in a cache: it is asked when
+    a show is new to this process or has moved. None means that there is no such show.
     """
 
-    async def locate(show_id: ShowId, again: bool) -> str:
-        placement = await placement_of(show_id, again)
+    async def locate(show_id: ShowId) -> str:
+        placement = await placement_of(show_id)
         if placement is None:
             raise ShowNotFound(f"no show {show_id}")
         return actor_name(show_id, placement, config.shards, config.pool_slots)

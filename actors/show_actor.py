@@ -27,6 +27,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from actors.clock import Clock
@@ -318,10 +319,13 @@ class ShowActor:
             if task is None:
                 task = asyncio.ensure_future(self._activate(show_id))
                 self._activating[show_id] = task
-                task.add_done_callback(lambda _, show_id=show_id: self._activating.pop(show_id))
+                task.add_done_callback(partial(self._activated, show_id))
             tasks[show_id] = task
         await asyncio.shield(asyncio.gather(*tasks.values()))
         return {show_id: fault for show_id, task in tasks.items() if (fault := task.result())}
+
+    def _activated(self, show_id: ShowId, _: asyncio.Task[Fault | None]) -> None:
+        del self._activating[show_id]
 
     async def _activate(self, show_id: ShowId) -> Fault | None:
         try:
@@ -403,14 +407,14 @@ class ShowActor:
         for show_id, live in list(self._live.items()):
             deadline_ms = live.next_deadline_ms
             if deadline_ms is not None and deadline_ms <= now_ms:
-                self._watch(show_id, live, lambda live=live: live.expire_due(now_ms))
+                self._watch(show_id, live, partial(live.expire_due, now_ms))
         if now_ms - self._housekept_at_ms >= HOUSEKEEPING_MS:
             self._housekept_at_ms = now_ms
             self._keep_house(now_ms)
 
     def _keep_house(self, now_ms: int) -> None:
         for show_id, live in list(self._live.items()):
-            self._watch(show_id, live, lambda live=live: live.forget_ended(now_ms))
+            self._watch(show_id, live, partial(live.forget_ended, now_ms))
             tail = self._journal.tail(show_id)
             if tail is None and live.is_idle(now_ms, self._passivate_after_ms):
                 del self._live[show_id]

@@ -48,6 +48,9 @@ WAITING_COMMANDS_MAX = 8_192
 
 RETRY_PAUSE_MS = 50
 
+OWNERS_REMEMBERED_MAX = 100_000
+"""Shows whose actor is known without asking; forgetting all of them costs one look-up each."""
+
 
 _PASSING = (ShowMoved, ShowUnavailable, Fenced, Diverged)
 """What may be over in a moment: the show finds a new owner, or its owner reloads it."""
@@ -166,15 +169,15 @@ class ShowRefs:
 
     def __init__(
         self,
-        locate: Callable[[ShowId, bool], Awaitable[str]],
+        locate: Callable[[ShowId], Awaitable[str]],
         connect: Callable[[str], Awaitable[Submit]],
         *,
         ask_deadline_ms: int,
     ) -> None:
         """Make the refs; nothing is contacted yet.
 
-        ``locate(show_id, again)`` returns the owner's actor name; with ``again`` it must not
-        answer from a cache. It raises ``ShowNotFound``.
+        ``locate(show_id)`` returns the name of the owner's actor and raises ``ShowNotFound``.
+        It is asked once, and again when the show has moved.
         """
         self._locate = locate
         self._connect = connect
@@ -182,6 +185,7 @@ class ShowRefs:
         self._channels: dict[str, _Channel] = {}
         self._connecting: dict[str, asyncio.Lock] = {}
         self._epochs: dict[ShowId, int] = {}
+        self._owners: dict[ShowId, _Channel] = {}
 
     async def ask(
         self, show_id: ShowId, command: Command, *, deadline_ms: int | None = None
@@ -200,28 +204,24 @@ class ShowRefs:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (deadline_ms or self._ask_deadline_ms) / 1_000
-        again = False
         while True:
             try:
-                return await self._ask_once(show_id, command, deadline, again)
+                return await self._ask_once(show_id, command, deadline)
             except NotDone as fault:
                 if not isinstance(fault, _PASSING):
                     raise
                 pause = min(fault.retry_after_ms, RETRY_PAUSE_MS) / 1_000
                 if loop.time() + pause >= deadline:
                     raise
-                again = isinstance(fault, ShowMoved)
+                if isinstance(fault, ShowMoved):
+                    self._owners.pop(show_id, None)
                 await asyncio.sleep(pause)
 
-    async def _ask_once(
-        self, show_id: ShowId, command: Command, deadline: float, again: bool
-    ) -> Outcome:
+    async def _ask_once(self, show_id: ShowId, command: Command, deadline: float) -> Outcome:
         loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout_at(deadline):
-                channel = await self._channel(await self._locate(show_id, again))
-        except TimeoutError:
-            raise ShowUnavailable("the show's actor was not reached in time") from None
+        channel = self._owners.get(show_id)
+        if channel is None:
+            channel = await self._find_owner(show_id, deadline)
         waiting = _Waiting((show_id, command), loop.create_future())
         channel.send(waiting)
         timer = loop.call_at(deadline, _give_up, channel, waiting)
@@ -229,6 +229,17 @@ class ShowRefs:
             return await waiting.answer
         finally:
             timer.cancel()
+
+    async def _find_owner(self, show_id: ShowId, deadline: float) -> _Channel:
+        try:
+            async with asyncio.timeout_at(deadline):
+                channel = await self._channel(await self._locate(show_id))
+        except TimeoutError:
+            raise ShowUnavailable("the show's actor was not reached in time") from None
+        if len(self._owners) >= OWNERS_REMEMBERED_MAX:
+            self._owners.clear()
+        self._owners[show_id] = channel
+        return channel
 
     async def _channel(self, name: str) -> _Channel:
         channel = self._channels.get(name)

@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_FIRST_MS = (datetime(1900, 1, 1, tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_END_MS = (datetime(9999, 1, 1, tzinfo=UTC) - _EPOCH) // _MILLISECOND
 
 
 def instant_of(field: str, at_ms: int) -> datetime:
     """The instant of Unix milliseconds, exactly.
 
     Raises:
-        ValueError: it is not in the years 1 to 9999; the message begins with ``field``.
+        ValueError: it is not in the years 1900 to 9998; the message begins with ``field``.
     """
-    try:
-        return _EPOCH + timedelta(milliseconds=at_ms)
-    except OverflowError as error:
-        raise ValueError(f"{field}: {at_ms} is not an instant") from error
+    # The driver takes the ends of Python's calendar for the infinities of Postgres.
+    if not _FIRST_MS <= at_ms < _END_MS:
+        raise ValueError(f"{field}: {at_ms} is not an instant of the years 1900 to 9998")
+    return _EPOCH + timedelta(milliseconds=at_ms)
 
 
 def ms_of(instant: datetime) -> int:

@@ -34,7 +34,7 @@ PAGE_LENGTH_MAX = 100
 
 _SECOND_CALL = re.compile(r"#[0-9]+$")
 _NEAR = timedelta(days=1)
-_END_OF_TIME = datetime.max.replace(tzinfo=UTC)
+_END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)

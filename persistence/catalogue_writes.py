@@ -50,7 +50,6 @@ _ROUTES_PER_STATEMENT = 500
 _CALLS_PER_STATEMENT = 10_000
 _SHOWS_PER_STATEMENT = 5_000
 _TIME_ZONE_LENGTH_MAX = 100
-_CURRENCY = re.compile(r"[A-Z]{3}")
 # A zero character in JSON, when the backslashes before it are pairs.
 _ZERO_IN_JSON = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -272,8 +271,6 @@ def _check_listing(listing: ShowListing, shapes: _Shapes) -> None:
         instant_of(field, getattr(listing, field))
     if listing.ends_at_ms < listing.starts_at_ms:
         raise ValueError("ends_at_ms: before starts_at_ms")
-    if _CURRENCY.fullmatch(listing.fares.currency) is None:
-        raise ValueError("currency: not three capital letters (ISO 4217)")
     policy_json(listing.policy)
     category_count = shapes.category_count.get(listing.plan_id)
     if category_count is None:

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 from persistence.codec import confirmed_of, held_of
 from persistence.journal import Activation
 from persistence.projection import Projection
-from reservation.events import Event
+from reservation.events import Event, SeatsHeld
 from reservation.faults import Diverged, Fault, Fenced
 from reservation.hold import Booking, BookingState, Hold, HoldState
 from reservation.ids import ShowId
-from reservation.route import Segment
 from reservation.show import Show
 
 
@@ -92,93 +91,157 @@ class MemoryStore:
 
 
 class _Change:
-    """All rows of one batch or none: claims are changed in a copy first."""
+    """All rows of one batch or none: what changes is kept aside until everything has been checked.
+
+    The order of the sections is that of ``append_batch`` in ``sql/migrations``.
+    """
 
     def __init__(self, stored: _StoredShow, sections: dict[str, list[dict[str, Any]]]) -> None:
         self._stored = stored
         self._sections = sections
-        self._taken = dict(stored.taken)
-        self._admitted = dict(stored.admitted)
+        self._holds: dict[str, Hold | None] = {}
+        self._blocked: dict[int, str | None] = {}
+        self._taken: dict[int, int] = {}
+        self._admitted: dict[tuple[int, int], int] = {}
 
     def commit(self) -> None:
-        stored, sections = self._stored, self._sections
-        for row in (*sections["ended"], *sections["cancelled"]):
-            self._free(stored.holds[row["hold_id"]])
-        whole = stored.show.route.whole
-        for row in sections["unblocked"]:
-            self._free_seat(row["seat_index"], whole.mask)
-        for row in sections["held"]:
-            if row["claims"]:
-                self._claim(row)
-        for row in sections["blocked"]:
-            self._claim_seat(row["seat_index"], whole.mask)
-        stored.taken, stored.admitted = self._taken, self._admitted
-        self._keep_rows()
+        """Check everything, then change the stored show.
 
-    def _keep_rows(self) -> None:
-        stored, sections = self._stored, self._sections
-        for row in sections["extended"]:
-            stored.holds[row["hold_id"]].expires_at_ms = row["deadline_at_ms"]
-        for row in sections["held"]:
-            hold = Hold(held_of(row))
+        Raises:
+            Diverged: nothing has changed.
+        """
+        self._keep_holds()
+        self._free_places()
+        for row in self._sections["forgotten"]:
+            hold = self._find(row["hold_id"])
+            if hold.state not in (HoldState.RELEASED, HoldState.EXPIRED):
+                raise Diverged(f"{row['hold_id']} is forgotten but had not ended")
+            self._holds[row["hold_id"]] = None
+        self._claim_places()
+        for row in self._sections["booked"]:
+            self._book(self._find(row["hold_id"]), row)
+        stored = self._stored
+        _merge(stored.holds, self._holds)
+        _merge(stored.blocked, self._blocked)
+        stored.taken.update(self._taken)
+        stored.admitted.update(self._admitted)
+
+    def _keep_holds(self) -> None:
+        for row in self._sections["extended"]:
+            self._find_held(row["hold_id"]).expires_at_ms = row["deadline_at_ms"]
+        for row in self._sections["confirmed"]:
+            hold = self._find_held(row["hold_id"])
+            hold.state = HoldState.CONFIRMED
+            hold.ended_at_ms = row["at_ms"]
+            self._book(hold, row)
+
+    def _free_places(self) -> None:
+        for row in self._sections["ended"]:
+            hold = self._find_held(row["hold_id"])
+            hold.state = HoldState(row["state"])
+            hold.ended_at_ms = row["at_ms"]
+            self._free(hold.held)
+        for row in self._sections["cancelled"]:
+            hold = self._find(row["hold_id"])
+            if hold.booking is None or hold.booking.cancelled_at_ms is not None:
+                raise Diverged(f"{row['hold_id']} has no booking to cancel")
+            _cancel(hold.booking, row["at_ms"])
+            self._free(hold.held)
+        for row in self._sections["unblocked"]:
+            seat_index = row["seat_index"]
+            if self._stored.blocked.get(seat_index) is None:
+                raise Diverged(f"seat {seat_index} is not blocked")
+            self._blocked[seat_index] = None
+            self._free_seat(seat_index, self._stored.show.route.whole.mask)
+
+    def _claim_places(self) -> None:
+        for row in self._sections["held"]:
+            hold_id, held = row["hold_id"], held_of(row)
+            if self._holds.get(hold_id, self._stored.holds.get(hold_id)) is not None:
+                raise Diverged(f"{hold_id} is stored already")
+            if not 0 <= held.segment.from_leg < held.segment.to_leg <= self._leg_count:
+                raise Diverged(f"{hold_id} rides legs that do not exist")
+            hold = self._holds[hold_id] = Hold(held)
             hold.expires_at_ms = row["deadline_at_ms"]
             hold.state = HoldState(row["state"])
             hold.ended_at_ms = row["ended_at_ms"]
-            stored.holds[row["hold_id"]] = hold
-        for row in (*sections["confirmed"], *sections["booked"]):
-            hold = stored.holds[row["hold_id"]]
-            hold.state = HoldState.CONFIRMED
-            hold.ended_at_ms = row["at_ms"]
-            hold.booking = Booking(confirmed_of(row))
-            if row.get("cancelled_at_ms") is not None:
-                _cancel(hold, row["cancelled_at_ms"])
-        for row in sections["ended"]:
-            hold = stored.holds[row["hold_id"]]
-            hold.state = HoldState(row["state"])
-            hold.ended_at_ms = row["at_ms"]
-        for row in sections["cancelled"]:
-            _cancel(stored.holds[row["hold_id"]], row["at_ms"])
-        for row in sections["forgotten"]:
-            del stored.holds[row["hold_id"]]
-        for row in sections["unblocked"]:
-            del stored.blocked[row["seat_index"]]
-        for row in sections["blocked"]:
-            stored.blocked[row["seat_index"]] = row["reason"]
+            if row["claims"]:
+                for seat_index in held.seat_indexes:
+                    self._claim_seat(seat_index, held.segment.mask)
+                self._admit(held, 1)
+        for row in self._sections["blocked"]:
+            seat_index = row["seat_index"]
+            self._blocked[seat_index] = row["reason"]
+            self._claim_seat(seat_index, self._stored.show.route.whole.mask)
 
-    def _claim(self, row: dict[str, Any]) -> None:
-        held = held_of(row)
-        for seat_index in held.seat_indexes:
-            self._claim_seat(seat_index, held.segment.mask)
-        self._admit(held.admissions, held.segment, 1)
+    @property
+    def _leg_count(self) -> int:
+        return self._stored.show.route.leg_count
 
-    def _free(self, hold: Hold) -> None:
-        held = hold.held
+    def _find(self, hold_id: str) -> Hold:
+        """The hold as this batch has left it so far, free to be changed."""
+        if hold_id not in self._holds and hold_id in self._stored.holds:
+            self._holds[hold_id] = _copy(self._stored.holds[hold_id])
+        hold = self._holds.get(hold_id)
+        if hold is None:
+            raise Diverged(f"{hold_id} is not stored")
+        return hold
+
+    def _find_held(self, hold_id: str) -> Hold:
+        hold = self._find(hold_id)
+        if hold.state is not HoldState.HELD:
+            raise Diverged(f"{hold_id} is {hold.state}, not held")
+        return hold
+
+    @staticmethod
+    def _book(hold: Hold, row: dict[str, Any]) -> None:
+        hold.booking = Booking(confirmed_of(row))
+        if row.get("cancelled_at_ms") is not None:
+            _cancel(hold.booking, row["cancelled_at_ms"])
+
+    def _free(self, held: SeatsHeld) -> None:
         for seat_index in held.seat_indexes:
             self._free_seat(seat_index, held.segment.mask)
-        self._admit(held.admissions, held.segment, -1)
+        self._admit(held, -1)
+
+    def _taken_of(self, seat_index: int) -> int:
+        return self._taken.get(seat_index, self._stored.taken.get(seat_index, 0))
 
     def _claim_seat(self, seat_index: int, mask: int) -> None:
-        taken = self._taken.get(seat_index, 0)
+        if not 0 <= seat_index < self._stored.show.plan.seat_count:
+            raise Diverged(f"seat {seat_index} does not exist")
+        taken = self._taken_of(seat_index)
         if taken & mask:
             raise Diverged(f"seat {seat_index} is claimed twice")
         self._taken[seat_index] = taken | mask
 
     def _free_seat(self, seat_index: int, mask: int) -> None:
-        taken = self._taken.get(seat_index, 0)
+        taken = self._taken_of(seat_index)
         if taken & mask != mask:
             raise Diverged(f"seat {seat_index} is freed but not claimed")
         self._taken[seat_index] = taken & ~mask
 
-    def _admit(
-        self, admissions: Iterable[tuple[int, int, int]], segment: Segment, sign: int
-    ) -> None:
+    def _admit(self, held: SeatsHeld, sign: int) -> None:
         tiers = self._stored.show.plan.admission_tiers
-        for tier_index, count, _ in admissions:
-            for leg in range(segment.from_leg, segment.to_leg):
-                admitted = self._admitted.get((tier_index, leg), 0) + sign * count
-                if not 0 <= admitted <= tiers[tier_index].capacity:
-                    raise Diverged(f"tier {tier_index} is oversold on leg {leg}")
+        for tier_index, count, _ in held.admissions:
+            if not 0 <= tier_index < len(tiers):
+                raise Diverged(f"tier {tier_index} does not exist")
+            for leg in range(held.segment.from_leg, held.segment.to_leg):
+                before = self._stored.admitted.get((tier_index, leg), 0)
+                admitted = self._admitted.get((tier_index, leg), before) + sign * count
                 self._admitted[tier_index, leg] = admitted
+                if admitted < 0:
+                    raise Diverged(f"tier {tier_index} gives back what it has not on leg {leg}")
+                if sign > 0 and admitted > tiers[tier_index].capacity:
+                    raise Diverged(f"tier {tier_index} is oversold on leg {leg}")
+
+
+def _merge(stored: dict[Any, Any], changed: dict[Any, Any]) -> None:
+    for key, value in changed.items():
+        if value is None:
+            stored.pop(key, None)
+        else:
+            stored[key] = value
 
 
 class MemoryJournal:
@@ -284,10 +347,9 @@ class MemoryJournal:
             future.set_result(seq + 1)
 
 
-def _cancel(hold: Hold, at_ms: int) -> None:
-    assert hold.booking is not None
-    hold.booking.state = BookingState.CANCELLED
-    hold.booking.cancelled_at_ms = at_ms
+def _cancel(booking: Booking, at_ms: int) -> None:
+    booking.state = BookingState.CANCELLED
+    booking.cancelled_at_ms = at_ms
 
 
 def _copy(hold: Hold) -> Hold:

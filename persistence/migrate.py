@@ -25,7 +25,7 @@ import hmac
 import re
 import secrets
 from importlib.resources import files
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import asyncpg
 
@@ -33,6 +33,10 @@ from reservation.faults import NotDone
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
+
+    from asyncpg.pool import PoolConnectionProxy
+
+_Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 
 APPLICATION_GROUP = "housefull_application"
 ORGANISER_GROUP = "housefull_organiser"
@@ -71,7 +75,7 @@ class _Migration(NamedTuple):
 
 
 async def migrate(
-    dsn_or_connection: str | asyncpg.Connection[asyncpg.Record],
+    dsn_or_connection: str | _Connection,
     *,
     directory: Traversable | None = None,
 ) -> list[str]:
@@ -133,9 +137,7 @@ def _read_migrations(directory: Traversable) -> list[_Migration]:
     return migrations
 
 
-async def _migrate(
-    connection: asyncpg.Connection[asyncpg.Record], migrations: list[_Migration]
-) -> list[str]:
+async def _migrate(connection: _Connection, migrations: list[_Migration]) -> list[str]:
     if connection.is_in_transaction():
         raise ValueError("connection: it is inside a transaction")
     encoding = await connection.fetchval("SHOW server_encoding")
@@ -179,7 +181,7 @@ def _compare(applied: list[asyncpg.Record], migrations: list[_Migration]) -> Non
             )
 
 
-async def _apply(connection: asyncpg.Connection[asyncpg.Record], migration: _Migration) -> None:
+async def _apply(connection: _Connection, migration: _Migration) -> None:
     try:
         async with connection.transaction():
             await connection.execute(migration.text)
@@ -203,7 +205,7 @@ def _place_of(error: asyncpg.PostgresError, migration: _Migration) -> str:
 
 
 async def ensure_application_role(
-    connection: asyncpg.Connection[asyncpg.Record],
+    connection: _Connection,
     role: str,
     password: str | None,
     *,
@@ -242,7 +244,7 @@ async def ensure_application_role(
 
 
 async def _ensure_role(
-    connection: asyncpg.Connection[asyncpg.Record],
+    connection: _Connection,
     role: str,
     verifier: str | None,
     groups: list[str],
@@ -261,9 +263,7 @@ async def _ensure_role(
             await _execute_formatted(connection, "GRANT %I TO %I", group, role)
 
 
-async def _execute_formatted(
-    connection: asyncpg.Connection[asyncpg.Record], template: str, *names: str
-) -> None:
+async def _execute_formatted(connection: _Connection, template: str, *names: str) -> None:
     # Statements about roles take no parameters, so the server does the quoting.
     statement = await connection.fetchval(
         "SELECT format($1, VARIADIC $2::text[])", template, list(names)

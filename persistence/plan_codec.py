@@ -296,7 +296,7 @@ def _labels_content(labels: Sequence[str]) -> bytes:
 def _pack(magic: bytes, content: bytes) -> bytes:
     if len(content) > _CONTENT_SIZE_MAX:
         raise ValueError(f"plan: its content is above {_CONTENT_SIZE_MAX} bytes")
-    # Level 1: higher ones take five times as long for a tenth less.
+    # Level 1, because level 6 took five times as long for an arena and saved 7 % of the bytes.
     return magic + bytes((_VERSION,)) + _int_bytes(len(content)) + zlib.compress(content, 1)
 
 

@@ -131,7 +131,6 @@ class _ShowProjection:
             new["ended_at_ms"] = event.at_ms
             new["claims"] = False
             return
-        self._extended.pop(event.hold_id, None)
         self._sections["ended"].append(
             {
                 "show_id": self._show_id,

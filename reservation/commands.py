@@ -10,12 +10,14 @@ never needs a label.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from enum import StrEnum
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 from reservation.ids import BookingId, CustomerId, HoldId
 from reservation.route import Segment
-from reservation.show import OrphanRule
+from reservation.show import OrphanRule, Show
 
 
 class Wish(NamedTuple):
@@ -142,3 +144,26 @@ def digest_request(*content: object) -> str:
         False
     """
     return hashlib.blake2b(repr(content).encode(), digest_size=9).hexdigest()
+
+
+def assert_shape(command: Command, show: Show) -> None:
+    """Stop at a command that the HTTP edge should not have let through.
+
+    An index below zero would quietly mean another seat, and one beyond the plan would stop the
+    show only after half of its event had been applied.
+    """
+    if isinstance(command, HoldSeats):
+        assert command.seat_indexes or command.admissions, "a hold of nothing"
+        tiers = [tier_index for tier_index, _ in command.admissions]
+        _assert_rising("tier", tiers, len(show.plan.admission_tiers))
+        assert all(count > 0 for _, count in command.admissions), "count: not positive"
+    if isinstance(command, HoldSeats | HoldBestAvailable):
+        from_leg, to_leg = command.segment
+        assert 0 <= from_leg < to_leg <= show.route.leg_count, f"segment: {command.segment}"
+    if isinstance(command, HoldSeats | BlockSeats | UnblockSeats):
+        _assert_rising("seat", command.seat_indexes, show.plan.seat_count)
+
+
+def _assert_rising(what: str, indexes: Iterable[int], end: int) -> None:
+    in_order = all(low < high for low, high in pairwise((-1, *indexes, end)))
+    assert in_order, f"{what}: {indexes} do not rise strictly within 0..{end - 1}"

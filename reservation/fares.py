@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -45,7 +46,7 @@ class FareTable:
     __slots__ = ("_ridden", "currency", "fares")
 
     def __init__(self, currency: str, fares: tuple[CategoryFare, ...]) -> None:
-        if len(currency) != 3 or not currency.isascii() or not currency.isupper():
+        if re.fullmatch("[A-Z]{3}", currency) is None:
             raise ValueError("currency: not three capital letters (ISO 4217)")
         self.currency = currency
         self.fares = fares

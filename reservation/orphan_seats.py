@@ -22,6 +22,7 @@ is one bit.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -81,6 +82,13 @@ class Demand(NamedTuple):
         for step in reversed(self.steps):
             total, tally = total + tally // step, tally % step
         return total
+
+    def with_all_of(self, steps: Collection[int]) -> int:
+        """The set of tallies that have all seats of the kinds with these steps."""
+        tallies = 1
+        for count, step in zip(self.counts, self.steps, strict=True):
+            tallies = tallies << count * step if step in steps else _spread(tallies, step, count)
+        return tallies
 
 
 def tally_size(counts: tuple[int, ...]) -> int:

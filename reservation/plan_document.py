@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from reservation.limits import SEATS_PER_PLAN_MAX
 from reservation.plan_extras import Extras, Ranking, SeatOrder, read_extras
-from reservation.plan_findings import Findings, PlanProblem, shown
+from reservation.plan_findings import POSITION_MAX, Findings, PlanProblem, shown
 from reservation.plan_order import find_aisles, order_along_row, rank_by_distance
 from reservation.plan_stage import find_stage
 from reservation.seating_plan import (
@@ -31,6 +31,9 @@ from reservation.seating_plan import (
 
 CATEGORIES_MAX = 1_000
 """Price classes of one plan. A house with more of them has confused them with seats."""
+
+CANVAS_MAX = 10 * POSITION_MAX
+"""Width and height of the canvas, in the plan's own unit: room for every place and a margin."""
 
 _DOCUMENT = frozenset({"name", "size", "categories", "zones"})
 _SIZE = frozenset({"width", "height"})
@@ -169,16 +172,12 @@ class _PlanReader:
         size = self.findings.members(value, "size", "size", _SIZE)
         if size is None:
             return None
-        sides = [self._read_side(size, member) for member in ("width", "height")]
+        sides = []
+        for member in ("width", "height"):
+            if size.get(member) is None:
+                self.findings.add(f"size.{member}", "missing")
+            sides.append(self.findings.count(size, member, f"size.{member}", 0, CANVAS_MAX))
         return sides[0]
-
-    def _read_side(self, size: Mapping[str, object], member: str) -> int | None:
-        path = f"size.{member}"
-        side = self.findings.number(size.get(member), path)
-        if side is not None and (side != int(side) or side < 0):
-            self.findings.add(path, f"{shown(side)} is not a whole number of at least 0")
-            return None
-        return None if side is None else int(side)
 
     def _read_zone(self, value: object, path: str) -> None:
         findings = self.findings
@@ -251,11 +250,12 @@ class _PlanReader:
         if label is None or category_index is None or place is None:
             return None
         position_path = f"{path}.position"
-        x = findings.number(origin[0] + place[0], f"{position_path}.x")
-        y = findings.number(origin[1] + place[1], f"{position_path}.y")
-        if x is None or y is None:
+        # Judged in hundredths, where adding parts up leaves no error of the last digit.
+        point = (round((origin[0] + place[0]) * 100), round((origin[1] + place[1]) * 100))
+        if max(map(abs, point)) > POSITION_MAX * 100:
+            reason = f"with its row and zone it is not within {POSITION_MAX:,} of 0"
+            findings.add(position_path, reason)
             return None
-        point = (round(x * 100), round(y * 100))
         neighbour = self._places_taken.setdefault(point, label)
         if neighbour != label:
             findings.add(position_path, f"the place of seat {shown(neighbour)}; left out")
@@ -332,8 +332,10 @@ class _PlanReader:
             findings.add(f"{extra_path}.tier", f"{shown(code)} is used by another area")
             return
         text = area.get("text")
-        drawn_name = text.get("text") if isinstance(text, Mapping) else None
-        name = extra.name or (drawn_name if isinstance(drawn_name, str) else None) or code
+        drawn_name = None
+        if isinstance(text, Mapping):
+            drawn_name = findings.text(text, "text", f"{path}.text.text")
+        name = extra.name or drawn_name or code
         self._tiers.append(AdmissionTier(code, name, category_index, extra.capacity))
 
     def _report_strangers(self) -> None:

@@ -12,6 +12,7 @@ import hashlib
 from itertools import groupby
 
 from reservation.plan_extras import TRAIT_MEMBERS, Ranking, SeatOrder
+from reservation.plan_findings import POSITION_MAX
 from reservation.plan_order import find_aisles, order_along_row
 from reservation.seating_plan import SeatingPlan, SeatRow
 
@@ -44,7 +45,7 @@ def write_plan(plan: SeatingPlan) -> tuple[Document, Document]:
         extras["seat_order"] = SeatOrder.LIST.value
     bottom = max(plan.y, default=0) // 100 + _MARGIN
     if plan.admission_tiers:
-        zone, areas = _tier_zone(plan, bottom)
+        zone, areas = _tier_zone(plan, min(bottom, POSITION_MAX))
         zones.append(zone)
         extras["areas"] = areas
         bottom += _TIER_HEIGHT * len(plan.admission_tiers) + _MARGIN

@@ -7,7 +7,6 @@ plan wants to see the whole list once.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -18,6 +17,7 @@ POSITION_MAX = 1_000_000
 TEXT_LENGTH_MAX = 200
 """Characters of a label or a name. Longer texts do not fit a ticket or a database index."""
 
+_PATH_LENGTH_MAX = 300
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -37,7 +37,7 @@ class Findings:
 
     def add(self, path: str, reason: str) -> None:
         """Note a problem."""
-        self._problems.append(PlanProblem(path, reason))
+        self._problems.append(PlanProblem(printable(path), reason))
 
     def __len__(self) -> int:
         return len(self._problems)
@@ -48,7 +48,10 @@ class Findings:
         for (kind, member), paths in self._unknown.items():
             again = "" if len(paths) == 1 else f" ({len(paths)} times, first here)"
             unknown.append(
-                PlanProblem(paths[0], f"{member!r} is not a member of a {kind}; ignored{again}")
+                PlanProblem(
+                    printable(paths[0]),
+                    f"{shown(member)} is not a member of a {kind}; ignored{again}",
+                )
             )
         return (*self._problems, *unknown)
 
@@ -101,12 +104,12 @@ class Findings:
             return None
         return value
 
-    def number(self, value: object, path: str) -> float | None:
-        """A finite coordinate of a sensible size."""
+    def number(self, value: object, path: str, largest: int = POSITION_MAX) -> float | None:
+        """A finite number not farther than ``largest`` from 0."""
         if type(value) is int or type(value) is float:
-            if math.isfinite(value) and abs(value) <= POSITION_MAX:
+            if abs(value) <= largest:  # Never true of NaN.
                 return value
-            self.add(path, f"{shown(value)} is not within {POSITION_MAX:,} of 0")
+            self.add(path, f"{shown(value)} is not within {largest:,} of 0")
             return None
         self.add(path, "missing" if value is None else f"{shown(value)} is not a number")
         return None
@@ -125,8 +128,9 @@ class Findings:
         place = self.members(value, path, "position", _POSITION)
         if place is None:
             return None
-        x = self.number(place.get("x"), f"{path}.x")
-        y = self.number(place.get("y"), f"{path}.y")
+        # One part may lead out of the canvas and the next one back into it.
+        x = self.number(place.get("x"), f"{path}.x", 4 * POSITION_MAX)
+        y = self.number(place.get("y"), f"{path}.y", 4 * POSITION_MAX)
         return None if x is None or y is None else (x, y)
 
     def flag(self, parent: Mapping[str, object], member: str, path: str) -> bool | None:
@@ -151,6 +155,18 @@ class Findings:
 
 
 _POSITION = frozenset({"x", "y"})
+
+
+def printable(text: str) -> str:
+    """A path that can be shown: keys of a document may have any character and any length.
+
+    Example:
+        >>> print(printable("zones[0].na" + chr(27) + "me"))
+        zones[0].na\\x1bme
+    """
+    if not text.isprintable():
+        text = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    return text if len(text) <= _PATH_LENGTH_MAX else text[: _PATH_LENGTH_MAX - 3] + "..."
 
 
 def shown(value: object) -> str:

@@ -14,10 +14,12 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, compress, islice
+from operator import sub
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
+from reservation.limits import SEATS_PER_HOLD_MAX
 from reservation.seating_plan import SeatingPlan, SeatTrait
 
 SeatSet = int
@@ -81,10 +83,11 @@ class PlanTables:
         linked_in_category: the same, where both seats are also of one category.
         special: the accessible and the companion seats. accessible: the accessible ones.
         offer_rank: per seat, its rank in the order of offering: free views by rank, then
-            restricted views by rank, then accessible and companion seats by rank.
+            restricted views by rank, then all accessible and companion seats alike, so far
+            behind that the lowest sum of ranks has the fewest of them.
         section_rows, section_of_row: rows of each section in plan order, and back.
         section_spans: per section, ``(first, end)`` of its seats, as few as possible.
-        row_runs: per row, ``(first, end)`` of its runs.
+        row_bounds, row_runs: per row, ``(first, end)`` of its seats, and of each of its runs.
         row_rank: per row, the lowest ``offer_rank`` in it.
         ``*_sums``: prefix sums, one entry more than there are seats.
     """
@@ -131,9 +134,14 @@ class PlanTables:
             rows[section].append(row_index)
         self.section_rows = tuple(tuple(each) for each in rows)
         self.section_spans = tuple(tuple(self._spans(each)) for each in rows)
+        self._section_classes = tuple(
+            {k for first, end in spans for k in self.class_of[first:end]}
+            for spans in self.section_spans
+        )
         runs: list[list[tuple[int, int]]] = [[] for _ in plan.rows]
         for run in plan.runs:
             runs[run.row_index].append((run.first, run.end))
+        self.row_bounds = tuple((row.first, row.end) for row in plan.rows)
         self.row_runs = tuple(tuple(each) for each in runs)
         self._row_firsts = [row.first for row in plan.rows]
         self.row_boxes = tuple(
@@ -146,6 +154,15 @@ class PlanTables:
             for row in plan.rows
         )
 
+    def sections_of(self, classes: Iterable[int]) -> list[int]:
+        """The sections that have a seat of one of these classes."""
+        wanted = set(classes)
+        return [
+            section
+            for section, present in enumerate(self._section_classes)
+            if not wanted.isdisjoint(present)
+        ]
+
     def _spans(self, rows: Iterable[int]) -> list[tuple[int, int]]:
         spans: list[tuple[int, int]] = []
         for _, _, first, end in map(self.plan.rows.__getitem__, rows):
@@ -157,12 +174,16 @@ class PlanTables:
     def _rank_seats(self) -> None:
         plan = self.plan
         behind = max(plan.rank, default=0) + 1
-        penalty = [
-            2 * behind if each.is_special else behind if each.is_restricted else 0
-            for each in self.classes
-        ]
+        # Every other seat of the largest party together ranks before one special seat.
+        last = 2 * behind * SEATS_PER_HOLD_MAX
+        penalty = [behind if each.is_restricted else 0 for each in self.classes]
+        special = [each.is_special for each in self.classes]
         self.offer_rank = array(
-            "q", [rank + penalty[k] for rank, k in zip(plan.rank, self.class_of, strict=True)]
+            "q",
+            [
+                last if special[k] else rank + penalty[k]
+                for rank, k in zip(plan.rank, self.class_of, strict=True)
+            ],
         )
         self.offer_rank_sums = _sums(self.offer_rank)
         self.row_rank = tuple(
@@ -221,18 +242,20 @@ class PlanTables:
                     low = middle + 1
             starts &= windows(self._levels[low], -1, seat_count)
         ranks, sums = self.offer_rank, self.offer_rank_sums
-        candidates = seats_in(starts)
-        if len(candidates) <= 4 * _LEVEL_SEATS_MIN:
+        if starts.bit_count() <= 4 * _LEVEL_SEATS_MIN:
             return min(
-                candidates,
+                seats_in(starts),
                 key=lambda start: (
                     max(ranks[start : start + seat_count]),
                     sums[start + seat_count] - sums[start],
                 ),
             )
-        # So many windows in one level means that very many seats share one rank.
-        totals = [sums[start + seat_count] - sums[start] for start in candidates]
-        return candidates[totals.index(min(totals))]
+        # So many windows in one level means that very many seats share one rank: compare their
+        # sums, without a line of Python per window.
+        signs = flags_of(starts).encode().translate(_SIGN_OF_FLAG)
+        totals = list(compress(map(sub, sums[seat_count:], sums), signs))
+        nth = totals.index(min(totals))
+        return next(islice(compress(range(len(signs)), signs), nth, None))
 
 
 _TABLES: WeakValueDictionary[int, PlanTables] = WeakValueDictionary()
@@ -266,6 +289,7 @@ def _free_table(mask: int) -> bytes:
 
 
 _FLAG_OF_SIGN: Final = bytes(49 if sign else 48 for sign in range(_BYTE_VALUES))
+_SIGN_OF_FLAG: Final = bytes(int(flag == 49) for flag in range(_BYTE_VALUES))
 
 
 def as_seat_set(signs: bytes) -> SeatSet:

@@ -10,8 +10,10 @@ The words:
         was alone before does not count.
 
 The order of offering, first rule first:
-    1. Special seats go only to those who ask for them, unless no other set of seats is left.
-    2. Seats of one category, unless no set of one category is left (any category wished).
+    1. Special seats go only to those who ask for them, unless no other set of seats is left;
+       then, side by side, as few of them as possible, whatever the view.
+    2. Of any category wished: side by side in one category, else side by side in several, else
+       apart in one category, else apart in several.
     3. The orphan rule. STRICT: no set that leaves an orphan while rules 1 and 2 allow another
        one in any arrangement. LENIENT: none while another one of the same arrangement and the
        same view is there. OFF: not looked at.
@@ -29,6 +31,7 @@ from typing import NamedTuple
 
 from reservation.commands import Wish
 from reservation.events import Arrangement
+from reservation.nearest_seats import NearestSearch
 from reservation.orphan_seats import (
     ACCESSIBLE,
     COMPANION,
@@ -39,7 +42,7 @@ from reservation.orphan_seats import (
     tally_size,
 )
 from reservation.plan_tables import free_seats, tables_of
-from reservation.seat_search import Kind, NearestSearch, Offer, OfferSearch, Sight, uses_for
+from reservation.seat_search import Kind, Offer, OfferSearch, Sight, uses_for
 from reservation.seating_plan import SeatingPlan
 from reservation.show import OrphanRule
 
@@ -84,8 +87,9 @@ class SeatChooser:
     ) -> Assignment | None:
         """The best seats for this wish in the order of offering above.
 
-        A wish without ``category_index`` gets seats of one category, in whichever arrangement,
-        as long as one category has enough of them; only then are categories mixed.
+        A wish without ``category_index`` gets seats side by side in one category, else side by
+        side across categories, else apart in one category, else wherever there are enough:
+        people who name no category care more for sitting together.
 
         With ``accessible_count`` or ``companion_count`` the set has exactly so many accessible
         and companion seats (a seat with both traits is an accessible one), every companion
@@ -105,14 +109,19 @@ class SeatChooser:
         ):
             return None
         sight = Sight(self._tables, taken, mask)
+        apart: Assignment | None = None
         for pool in self._pools(wish):
+            if apart is not None and not pool.is_mixed:
+                return apart
             offers = [each for each in pool.offers if sight.has_enough(each)]
             if offers:
                 search = OfferSearch(sight, offers, wish, mixes_categories=pool.is_mixed)
                 found = search.best(orphan_rule)
-                if found is not None:
+                if found is not None and found[1] is Arrangement.ROW:
                     return Assignment(*found)
-        return None
+                if found is not None and apart is None:
+                    apart = Assignment(*found)
+        return apart
 
     def nearest(
         self,

@@ -12,8 +12,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from reservation.orphan_seats import (
-    ACCESSIBLE,
-    COMPANION,
+    ORDINARY,
     Demand,
     SeatUse,
     StretchRules,
@@ -23,7 +22,7 @@ from reservation.orphan_seats import (
 from reservation.plan_tables import PlanTables
 
 # Equally compact places that are compared by their seats; more would cost more than it gains.
-_COMPARED_MAX = 8
+_COMPARED_MAX = 4
 # Places looked at before the search is content with a whole section.
 _TRIED_MAX = 128
 
@@ -50,13 +49,12 @@ class _Piece(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Rows ``start`` up to ``end`` (exclusive) of a section, as positions in its rows."""
+    """Rows of a section, from position ``start`` on, that have seats enough by their number."""
 
     row_span: int
     cost: int
     section: int
     start: int
-    end: int
 
 
 class GroupSearch:
@@ -92,10 +90,13 @@ class GroupSearch:
         )
         # Counting is enough to decide when any seats of the one kind will do.
         self._counting_decides: Final = len(demand.counts) == 1 and not avoids_orphans
-        self._may_take: Final = bytes(
-            int(code < len(uses) and uses[code].step > 0) for code in range(256)
-        )
-        self._takeable: Final = pattern.translate(self._may_take)
+        self._takeable: Final = pattern.translate(_flags_of_step(uses, None))
+        # Of a demand for several kinds, each must be there before anything else is looked at.
+        self._kinds: Final = [
+            (count, pattern.translate(_flags_of_step(uses, step)))
+            for count, step in zip(demand.counts, demand.steps, strict=True)
+            if len(demand.counts) > 1
+        ]
         self._options_of_row: Final[dict[int, int]] = {}
         self._enough_of_section: Final[dict[int, bool]] = {}
 
@@ -106,20 +107,33 @@ class GroupSearch:
 
         With ``beaten``, that set is returned unless a better one is found.
         """
-        places: list[_Place] = []
-        for section in sections:
-            if self._count_in_section(section) >= self._wanted:
-                places.extend(self._places_in(section))
-        places.sort()
+        crowded = [each for each in sections if self._has_seats_for_all(each)]
+        # Nothing is more compact than one row, and most often there is one.
+        best = self._best_of(self._rows_with_enough(crowded), beaten)
+        if best is not None and best.row_span == 1:
+            return best
+        places = [place for section in crowded for place in self._places_in(section)]
+        best = self._best_of(places, beaten)
+        if best is not None:
+            return best
+        for section in crowded:
+            if self._is_enough(section):
+                rows = self._rows_of(section)
+                return self._arranged(rows, len(rows))
+        return None
+
+    def _best_of(
+        self, places: list[tuple[int, int, int, int]], beaten: SeatGroups | None
+    ) -> SeatGroups | None:
         best = beaten
         tried = compared = 0
-        for place in places:
+        for place in map(_Place._make, sorted(places)):
             rows = self._rows_of(place.section)
             span_max = len(rows)
             if best is not None:
                 # After enough comparisons only a smaller place is worth a look.
                 span_max = min(span_max, best.row_span - int(compared >= _COMPARED_MAX))
-            if tried == _TRIED_MAX or (best is not None and place.row_span > span_max):
+            if tried == _TRIED_MAX or place.row_span > span_max:
                 break
             if not self._is_enough(place.section):
                 continue
@@ -129,13 +143,7 @@ class GroupSearch:
                 found = self._arranged(rows[place.start : end], end - place.start)
                 best = found if best is None else min(best, found)
                 compared += 1
-        if best is not None:
-            return best
-        for place in places:
-            if self._is_enough(place.section):
-                rows = self._rows_of(place.section)
-                return self._arranged(rows, len(rows))
-        return None
+        return best
 
     def anywhere(self) -> SeatGroups | None:
         """Seats from the whole plan in few groups, or None when there are too few."""
@@ -144,7 +152,7 @@ class GroupSearch:
             return None
         # A party needs at most its own size of interchangeable pieces; the cheapest are kept.
         alike: dict[bytes, list[tuple[int, int]]] = {}
-        for row in rows:
+        for row in self._rows_for_all_kinds() if self._kinds else rows:
             for first, seats in self._stretches(row):
                 alike.setdefault(seats, []).append((self._stretch_cost(first, seats), first))
         stretches: list[tuple[int, bytes]] = []
@@ -154,16 +162,43 @@ class GroupSearch:
         chosen = self._chosen(stretches)
         return None if chosen is None else self._judged(chosen, 0)
 
+    def _rows_for_all_kinds(self) -> list[int]:
+        """Rows that hold a demand for several kinds, or none when the whole plan does not.
+
+        First come the rows with seats that must sit together, the cheapest first, then the
+        others; when the former have too few such seats, the latter cannot help.
+        """
+        linked_steps = {use.step for use in self._rules.uses if use.link != ORDINARY}
+        linked = [
+            flags
+            for step, (_, flags) in zip(self._demand.steps, self._kinds, strict=True)
+            if step in linked_steps
+        ]
+        others: list[int] = []
+        first_rows: list[int] = []
+        for row, (first, end) in enumerate(self._tables.row_bounds):
+            has_linked = any(flags.find(1, first, end) >= 0 for flags in linked)
+            (first_rows if has_linked else others).append(row)
+        tallies, chosen = 1, []
+        for rows in (first_rows, others):
+            for row in sorted(rows, key=self._row_cost):
+                chosen.append(row)
+                tallies = add_tallies(tallies, self._options(row), self._demand.bound)
+                if tallies >> self._demand.target & 1:
+                    return chosen
+            if not tallies & self._demand.with_all_of(linked_steps):
+                return []
+        return []
+
     def _rows_of(self, section: int) -> tuple[int, ...]:
         return self._tables.section_rows[section]
 
-    def _count_in_section(self, section: int) -> int:
+    def _has_seats_for_all(self, section: int) -> bool:
+        """Whether the section has seats enough by their number."""
         spans = self._tables.section_spans[section]
-        return sum(self._takeable.count(1, first, end) for first, end in spans)
-
-    def _count(self, row: int) -> int:
-        place = self._tables.plan.rows[row]
-        return self._takeable.count(1, place.first, place.end)
+        return _has_count(self._takeable, spans, self._wanted) and all(
+            _has_count(flags, spans, count) for count, flags in self._kinds
+        )
 
     def _options(self, row: int) -> int:
         known = self._options_of_row.get(row)
@@ -204,28 +239,40 @@ class GroupSearch:
                 return position + 1
         return None
 
-    def _places_in(self, section: int) -> list[_Place]:
-        """Every row of the section to start at, with the first row that could be enough."""
+    def _rows_with_enough(self, sections: list[int]) -> list[tuple[int, int, int, int]]:
+        """The places that are one row. Plain tuples: there are many, and few are looked at."""
+        bounds, count_between = self._tables.row_bounds, self._takeable.count
+        wanted = self._wanted
+        return [
+            (1, self._row_cost(row), section, start)
+            for section in sections
+            for start, row in enumerate(self._rows_of(section))
+            if count_between(1, *bounds[row]) >= wanted
+        ]
+
+    def _places_in(self, section: int) -> list[tuple[int, int, int, int]]:
+        """The places of the section that have seats enough by their number, per first row."""
         rows = self._rows_of(section)
-        counts = [self._count(row) for row in rows]
-        places: list[_Place] = []
+        bounds, count_between = self._tables.row_bounds, self._takeable.count
+        counts = [count_between(1, *bounds[row]) for row in rows]
+        wanted, row_count = self._wanted, len(rows)
+        places: list[tuple[int, int, int, int]] = []
         end, inside = 0, 0
         for start, count in enumerate(counts):
-            while inside < self._wanted and end < len(rows):
+            while inside < wanted and end < row_count:
                 inside += counts[end]
                 end += 1
-            if inside < self._wanted:
+            if inside < wanted:
                 break
             if count:
-                cost = self._row_cost(rows[start])
-                places.append(_Place(end - start, cost, section, start, end))
+                places.append((end - start, self._row_cost(rows[start]), section, start))
             inside -= count
         return places
 
     def _grown(self, rows: Sequence[int], place: _Place, span_max: int) -> int | None:
         """The end that makes this place large enough, or None when it would span more."""
         if self._counting_decides:
-            return place.end
+            return place.start + place.row_span
         stop = min(len(rows), place.start + span_max)
         return self._end_of_enough(rows, place.start, stop)
 
@@ -310,11 +357,21 @@ class GroupSearch:
         uses = [rules.uses[code] for code in seats[start : start + length]]
         if sum(use.step for use in uses) != tally or not all(use.step for use in uses):
             return False
-        links = {use.link for use in uses}
-        if COMPANION in links and ACCESSIBLE not in links:
-            return False
         left, right = start, len(seats) - start - length
         return not rules.avoids_orphans or not (
             (left == 1 and rules.uses[seats[0]].may_be_orphan)
             or (right == 1 and rules.uses[seats[-1]].may_be_orphan)
         )
+
+
+def _flags_of_step(uses: tuple[SeatUse, ...], step: int | None) -> bytes:
+    """A table that turns the codes of seats that add this step, or any, into 1."""
+    wanted = [use.step == step if step is not None else use.step > 0 for use in uses]
+    return bytes(wanted) + bytes(256 - len(wanted))
+
+
+def _has_count(flags: bytes, spans: Iterable[tuple[int, int]], wanted: int) -> bool:
+    total = 0
+    for first, end in spans:
+        total += flags.count(1, first, end)
+    return total >= wanted

@@ -1,4 +1,4 @@
-"""The search for seats among those that are free at one moment: the best, or the nearest."""
+"""What is free at one moment, and the search for the best seats among it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,15 @@ from typing import Final, NamedTuple
 from reservation.commands import Wish
 from reservation.events import Arrangement
 from reservation.orphan_seats import (
-    ACCESSIBLE,
-    COMPANION,
     ORDINARY,
-    TALLY_SIZE_MAX,
     SeatUse,
     demand_for,
-    tally_size,
 )
 from reservation.plan_tables import (
     PlanTables,
     SeatClass,
     SeatSet,
     as_seat_set,
-    flagged,
-    flags_of,
     free_seats,
     reaching,
     seats_in,
@@ -153,6 +147,9 @@ class OfferSearch:
         self._linked: Final = tables.linked if mixes_categories else tables.linked_in_category
         self._offers: Final[dict[bool, list[Offer]]] = {False: list(offers)}
         self._offers[True] = [each for each in map(self._with_free_view, offers) if each]
+        # The last resort of those who asked for no special seat is to take as few as can be.
+        takes_special = any(tables.classes[k].is_special for each in offers for k in each.classes)
+        self._looks_at_views: Final = bool(wish.accessible_count) or not takes_special
         self._searches: Final[dict[tuple[bool, bool], list[GroupSearch]]] = {}
 
     def best(self, orphan_rule: OrphanRule) -> tuple[tuple[int, ...], Arrangement] | None:
@@ -183,7 +180,9 @@ class OfferSearch:
         arrangements = [Arrangement.ROW, Arrangement.SECTION, Arrangement.SPLIT]
         if self._wish.seat_count == 1:
             arrangements = arrangements[:1]
-        views = (True, False) if self._offers[True] != self._offers[False] else (False,)
+        views = [True, False]
+        if not self._looks_at_views or self._offers[True] == self._offers[False]:
+            views = [False]
         if orphan_rule is OrphanRule.STRICT:
             for avoids_orphans in (True, False):
                 for arrangement in arrangements:
@@ -228,16 +227,16 @@ class OfferSearch:
 
     def _apart(self, step: _Step) -> tuple[int, ...] | None:
         tables = self._tables
+        offers = self._offers[step.free_view_only]
         searches = self._searches.get(step[1:])
         if searches is None:
             searches = self._searches[step[1:]] = [
-                self._search(offer, step.avoids_orphans)
-                for offer in self._offers[step.free_view_only]
+                self._search(offer, step.avoids_orphans) for offer in offers
             ]
         if step.arrangement is Arrangement.SECTION:
             best = None
-            for search in searches:
-                best = search.in_one_section(range(len(tables.section_rows)), best)
+            for offer, search in zip(offers, searches, strict=True):
+                best = search.in_one_section(tables.sections_of(offer.classes), best)
         else:
             found = [search.anywhere() for search in searches]
             best = min((each for each in found if each is not None), default=None)
@@ -252,177 +251,3 @@ class OfferSearch:
             seat_cost=rank.__getitem__,
             row_cost=tables.row_rank.__getitem__,
         )
-
-
-class NearestSearch:
-    """The free seats nearest to named ones, of the same categories and traits.
-
-    Distances are squared, between sums of coordinates: the centre of *n* seats times *n*, so
-    that every comparison is one of integers.
-    """
-
-    def __init__(self, sight: Sight, seat_indexes: tuple[int, ...]) -> None:
-        tables = sight.tables
-        self._sight: Final = sight
-        self._tables: Final = tables
-        self._count: Final = len(seat_indexes)
-        self._classes: Final = sorted(tables.class_of[seat] for seat in seat_indexes)
-        self._x_sum: Final = sum(tables.plan.x[seat] for seat in seat_indexes)
-        self._y_sum: Final = sum(tables.plan.y[seat] for seat in seat_indexes)
-        self._rows: Final = {tables.row_of(seat) for seat in seat_indexes}
-        self._sections: Final = {tables.section_of_row[row] for row in self._rows}
-        self._seats: Final = sight.free_of(set(self._classes))
-        self._flags: Final[dict[bool, str]] = {}
-        self._distance_of_row: Final[dict[int, int]] = {}
-        self._searches: Final[dict[bool, GroupSearch]] = {}
-
-        counts = {index: self._classes.count(index) for index in self._classes}
-        links = (ORDINARY, ORDINARY)
-        if any(tables.classes[index].is_accessible for index in counts):
-            links = (COMPANION, ACCESSIBLE)
-        self._kinds: Final = [
-            Kind(count, (index,), self._link_of(tables.classes[index], *links))
-            for index, count in counts.items()
-        ]
-
-    @staticmethod
-    def _link_of(seat_class: SeatClass, companion: int, accessible: int) -> int:
-        if seat_class.is_accessible:
-            return accessible
-        return companion if seat_class.is_companion else ORDINARY
-
-    def best(self, orphan_rule: OrphanRule) -> tuple[int, ...] | None:
-        """The seats, or None when too few are free."""
-        if not self._sight.has_enough(Offer(tuple(self._kinds))):
-            return None
-        attempts = self._attempts()
-        if orphan_rule is OrphanRule.STRICT:
-            order = [(attempt, avoids) for avoids in (True, False) for attempt in attempts]
-        elif orphan_rule is OrphanRule.LENIENT:
-            order = [(attempt, avoids) for attempt in attempts for avoids in (True, False)]
-        else:
-            order = [(attempt, False) for attempt in attempts]
-        for attempt, avoids_orphans in order:
-            seats = attempt(avoids_orphans)
-            if seats is not None:
-                return seats
-        return None
-
-    def _attempts(self) -> list[Callable[[bool], tuple[int, ...] | None]]:
-        tables = self._tables
-        own = [row for section in self._sections for row in tables.section_rows[section]]
-        own_sections = sorted(self._sections)
-        all_sections = range(len(tables.section_rows))
-        neighbours = [row for row in own if row not in self._rows]
-        others = [
-            row
-            for row, section in enumerate(tables.section_of_row)
-            if section not in self._sections
-        ]
-        side_by_side: list[Callable[[bool], tuple[int, ...] | None]] = [
-            lambda avoids: self._side_by_side(self._rows, avoids),
-            lambda avoids: self._side_by_side(neighbours, avoids),
-            lambda avoids: self._side_by_side(others, avoids),
-        ]
-        if self._count == 1:
-            return side_by_side
-        if tally_size(tuple(kind.seat_count for kind in self._kinds)) > TALLY_SIZE_MAX:
-            return [*side_by_side, self._kind_by_kind]
-        return [
-            *side_by_side,
-            lambda avoids: self._apart(own_sections, avoids),
-            lambda avoids: self._apart(all_sections, avoids),
-            lambda avoids: self._apart(None, avoids),
-        ]
-
-    def _side_by_side(self, rows: Iterable[int], avoids_orphans: bool) -> tuple[int, ...] | None:
-        tables, count = self._tables, self._count
-        flags = self._flags.get(avoids_orphans)
-        if flags is None:
-            starts = windows(self._seats, tables.linked, count)
-            if avoids_orphans:
-                starts &= ~self._sight.leaving_orphans(count)
-            flags = self._flags[avoids_orphans] = flags_of(starts)
-        if "1" not in flags:
-            return None
-        nearest: tuple[int, int] | None = None
-        for distance, row in sorted((self._row_distance(row), row) for row in rows):
-            # No seat is nearer than the rectangle of its row.
-            if nearest is not None and distance > nearest[0]:
-                break
-            place = tables.plan.rows[row]
-            for start in flagged(flags, place.first, place.end):
-                if not self._is_equivalent(start):
-                    continue
-                found = (self._block_distance(start), start)
-                nearest = found if nearest is None else min(nearest, found)
-        return None if nearest is None else tuple(range(nearest[1], nearest[1] + count))
-
-    def _is_equivalent(self, start: int) -> bool:
-        if len(self._kinds) == 1:
-            return True
-        return sorted(self._tables.class_of[start : start + self._count]) == self._classes
-
-    def _apart(
-        self, sections: Iterable[int] | None, avoids_orphans: bool
-    ) -> tuple[int, ...] | None:
-        search = self._searches.get(avoids_orphans)
-        if search is None:
-            search = self._searches[avoids_orphans] = self._sight.group_search(
-                self._kinds,
-                avoids_orphans=avoids_orphans,
-                seat_cost=self._seat_distance,
-                row_cost=self._row_distance,
-            )
-        found = search.anywhere() if sections is None else search.in_one_section(sections)
-        return None if found is None else found.seat_indexes
-
-    def _kind_by_kind(self, avoids_orphans: bool) -> tuple[int, ...] | None:
-        """The nearest seats of each kind: for parties of too many kinds to weigh them all."""
-        if avoids_orphans:
-            return None
-        chosen: list[int] = []
-        for kind in self._kinds:
-            seats = seats_in(self._sight.free_of(kind.classes))
-            chosen += sorted(seats, key=lambda seat: (self._seat_distance(seat), seat))[
-                : kind.seat_count
-            ]
-        chosen.sort()
-        return tuple(chosen) if self._keeps_companions(chosen) else None
-
-    def _keeps_companions(self, chosen: list[int]) -> bool:
-        link_of = {index: kind.link for kind in self._kinds for index in kind.classes}
-        links_of_group: dict[int, set[int]] = {}
-        head = -1
-        for before, seat in zip([-2, *chosen], chosen, strict=False):
-            if seat != before + 1 or not self._tables.linked >> before & 1:
-                head = seat
-            links_of_group.setdefault(head, set()).add(link_of[self._tables.class_of[seat]])
-        return all(
-            COMPANION not in links or ACCESSIBLE in links for links in links_of_group.values()
-        )
-
-    def _row_distance(self, row: int) -> int:
-        known = self._distance_of_row.get(row)
-        if known is None:
-            known = self._distance_of_row[row] = self._box_distance(row)
-        return known
-
-    def _box_distance(self, row: int) -> int:
-        box = self._tables.row_boxes[row]
-        count = self._count
-        x_gap = max(count * box.x_min - self._x_sum, 0, self._x_sum - count * box.x_max)
-        y_gap = max(count * box.y_min - self._y_sum, 0, self._y_sum - count * box.y_max)
-        return x_gap * x_gap + y_gap * y_gap
-
-    def _seat_distance(self, seat: int) -> int:
-        plan = self._tables.plan
-        x_gap = self._count * plan.x[seat] - self._x_sum
-        y_gap = self._count * plan.y[seat] - self._y_sum
-        return x_gap * x_gap + y_gap * y_gap
-
-    def _block_distance(self, start: int) -> int:
-        end = start + self._count
-        x_gap = self._tables.x_sums[end] - self._tables.x_sums[start] - self._x_sum
-        y_gap = self._tables.y_sums[end] - self._tables.y_sums[start] - self._y_sum
-        return x_gap * x_gap + y_gap * y_gap

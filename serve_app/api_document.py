@@ -6,13 +6,15 @@ described here instead; the descriptions are made of the same models that check 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
+from starlette.responses import Response
 
 from serve_app.problems import KINDS, MEDIA_TYPE, TYPE_PREFIX
 
@@ -42,13 +44,43 @@ class ProblemView(BaseModel):
     errors: Annotated[
         list[ProblemError] | None, Field(description="The fields of a request that is not valid.")
     ] = None
-    seats: Annotated[
-        list[str] | None, Field(description="Labels of the seats that clash.")
-    ] = None
+    seats: Annotated[list[str] | None, Field(description="Labels of the seats that clash.")] = None
     tiers: Annotated[list[str] | None, Field(description="Codes of the tiers that are full.")] = (
         None
     )
     retry: Annotated[str | None, Field(description="What helps.")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One route: its address, and what is said about it."""
+
+    method: str
+    path: str
+    _: KW_ONLY
+    summary: str
+    tag: str
+    responses: dict[int | str, dict[str, Any]]
+    extra: dict[str, Any]
+    status: int = 200
+    description: str | None = None
+
+    def add_to(self, app: FastAPI, handler: Callable[..., Awaitable[Response]]) -> None:
+        """Let ``handler`` answer at this address."""
+        app.add_api_route(
+            self.path,
+            handler,
+            methods=[self.method],
+            status_code=self.status,
+            # The handlers build their responses themselves; nothing is serialised twice.
+            response_model=None,
+            summary=self.summary,
+            description=self.description or "",
+            tags=[self.tag],
+            operation_id=handler.__name__,
+            responses=self.responses,
+            openapi_extra=self.extra,
+        )
 
 
 def problems(*codes: str) -> dict[int | str, dict[str, Any]]:

@@ -61,9 +61,12 @@ class HoldNamed(_RequestBody):
         bool, Field(description="When a seat is taken, hold the nearest equivalent set instead.")
     ] = False
     from_: Annotated[
-        StopCode | None, Field(alias="from", description="Stop of boarding; the first one if absent.")
+        StopCode | None,
+        Field(alias="from", description="Stop of boarding; the first one if absent."),
     ] = None
-    to: Annotated[StopCode | None, Field(description="Stop of alighting; the last if absent.")] = None
+    to: Annotated[StopCode | None, Field(description="Stop of alighting; the last if absent.")] = (
+        None
+    )
 
 
 class BestAvailable(_RequestBody):
@@ -140,9 +143,9 @@ class _Places(_View):
     from_: Annotated[
         str | None, Field(alias="from", description="Stop of boarding; absent without a route.")
     ] = None
-    to: Annotated[
-        str | None, Field(description="Stop of alighting; absent without a route.")
-    ] = None
+    to: Annotated[str | None, Field(description="Stop of alighting; absent without a route.")] = (
+        None
+    )
     seats: list[HeldSeat]
     admissions: list[HeldAdmission]
     arrangement: Annotated[

@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from persistence.child_process import process_is_alive
+from serve_app.house_error import HouseError
 
 SESSIONS_KEPT = 3
 
@@ -34,10 +35,6 @@ _RUN_PREFIX = "hfrun-"
 # /session_2026-01-31_23-59-59_123456_4194304/sockets/plasma_store
 _RAY_SOCKET_BYTES = 68
 _SOCKET_PATH_BYTES_MAX = 103
-
-
-class HouseError(Exception):
-    """Something expected went wrong; the message is one clear sentence for the user."""
 
 
 class HouseInUse(HouseError):

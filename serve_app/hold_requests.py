@@ -69,9 +69,7 @@ def _named_command(
     )
 
 
-def _seat_indexes(
-    labels: list[str], facts: ShowFacts, errors: list[FieldError]
-) -> tuple[int, ...]:
+def _seat_indexes(labels: list[str], facts: ShowFacts, errors: list[FieldError]) -> tuple[int, ...]:
     index_of = facts.plan.index_of
     found: set[int] = set()
     for position, label in enumerate(labels):
@@ -120,7 +118,9 @@ def _best_command(
         reason = "is less than the accessible and companion seats it contains"
         errors.append(FieldError("best_available.count", reason))
     if wish.companions and not wish.accessible:
-        errors.append(FieldError("best_available.companions", "needs accessible seats to be beside"))
+        errors.append(
+            FieldError("best_available.companions", "needs accessible seats to be beside")
+        )
     if errors:
         raise bad_request(errors)
     content = (wish.count, category_index, wish.accessible, wish.companions, wish.orphan_rule)

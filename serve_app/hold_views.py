@@ -30,9 +30,7 @@ def view_of_hold(hold: Hold, facts: ShowFacts) -> View:
     return view
 
 
-def _view_of_hold(
-    held: SeatsHeld, facts: ShowFacts, state: HoldState, expires_at_ms: int
-) -> View:
+def _view_of_hold(held: SeatsHeld, facts: ShowFacts, state: HoldState, expires_at_ms: int) -> View:
     latest_at_ms = held.held_at_ms + facts.listing.policy.hold_life_ms_max
     view = _view_of_places(held, facts)
     view["state"] = state.value

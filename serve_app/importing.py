@@ -31,6 +31,7 @@ from reservation.fares import FareTable
 from reservation.listing import ShowListing
 from reservation.plan_document import read_plan
 from reservation.plan_export import write_plan
+from reservation.plan_findings import printable
 from reservation.plan_order import repeat_plan
 from reservation.route import Route
 from reservation.seating_plan import SeatingPlan
@@ -181,7 +182,9 @@ def _read_document(path: Path) -> tuple[object, list[ImportProblem]]:
         problem = ImportProblem(str(path), fault.place, fault.reason)
         raise ImportRefused(f"{path} cannot be used.", [problem]) from fault
     reason = "this key is in its object twice; the last one counts"
-    return content.value, [ImportProblem(path.name, key, reason) for key in content.repeated]
+    return content.value, [
+        ImportProblem(path.name, printable(key), reason) for key in content.repeated
+    ]
 
 
 async def import_seating_plan(

@@ -11,11 +11,13 @@ import socket
 from dataclasses import dataclass
 from types import TracebackType
 
+from serve_app.house_error import HouseError
+
 _NEIGHBOURS = 20
 _LOOPBACK = "127.0.0.1"
 
 
-class PortError(OSError):
+class PortError(HouseError):
     """This machine will not let the house listen there; the message says why."""
 
 

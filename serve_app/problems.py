@@ -163,13 +163,9 @@ def shorten(text: str) -> str:
 
 
 def problem_of_rejection(
-    code: Rejection,
-    detail: str,
-    *,
-    seats: Sequence[str] = (),
-    tiers: Sequence[str] = (),
+    code: Rejection, *, seats: Sequence[str] = (), tiers: Sequence[str] = ()
 ) -> Problem:
-    """A rejection as a problem; ``seats`` are labels and ``tiers`` codes that clashed."""
+    """A rejection as a problem; ``seats`` are labels and ``tiers`` codes that it is about."""
     members: dict[str, object] = {}
     if seats:
         members["seats"] = list(seats)
@@ -177,7 +173,9 @@ def problem_of_rejection(
         members["tiers"] = list(tiers)
     if code.is_transient:
         members["retry"] = MAY_WORK_LATER
-    return Problem(code.value, detail, members=members)
+    things = ", ".join((*seats, *tiers))
+    title = REJECTIONS[code].title
+    return Problem(code.value, f"{title}: {things}." if things else f"{title}.", members=members)
 
 
 def problem_of_fault(fault: Fault, *, has_key: bool = False) -> Problem:

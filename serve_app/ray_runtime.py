@@ -25,29 +25,35 @@ import logging
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persistence import child_process
-from serve_app.data_directory import DataDirectory, HouseError, RunDirectory
+from serve_app.data_directory import DataDirectory, RunDirectory
 from serve_app.haproxy_binary import write_wrapper
+from serve_app.haproxy_drain import drain
+from serve_app.house_error import HouseError
 from serve_app.ports import PortReservation
 from serve_app.settings import Settings, put_into_environment
 
 if TYPE_CHECKING:
     import psutil
+    from ray.serve.schema import ApplicationStatusOverview
 
 NAMESPACE = "housefull"
 DEPLOY_TIMEOUT_S = 180
 SERVE_STOP_TIMEOUT_S = 10
+DRAIN_TIMEOUT_S = 5
 
 _POLL_S = 0.2
 _PROBE_TIMEOUT_S = 2
 _LOOPBACK = "127.0.0.1"
 _HEAD_PROCESSES = frozenset({"gcs_server", "raylet"})
 _LOG_FILE_BYTES_MAX = 20 * 1024 * 1024
+
+_log = logging.getLogger(__name__)
 
 # One node has no other to hand over to. All a strict check could find is a busy machine.
 _SYSTEM_CONFIG = {
@@ -245,8 +251,11 @@ class RayRuntime:
         self._wait_until_running()
         self._wait_until_routed(http_port)
 
-    def stop(self) -> None:
-        """Finish requests under way and stop what was started; never raises."""
+    def stop(self, *, is_urgent: bool = False) -> None:
+        """Stop what was started; never raises.
+
+        Requests under way are finished first, unless it ``is_urgent``.
+        """
         import ray
         from ray import serve
 
@@ -257,11 +266,14 @@ class RayRuntime:
                 # The cluster is not ours: take our applications away and leave the rest.
                 for hosted in self._applications:
                     serve.delete(hosted.name)
-            elif self._applications and self.is_alive():
-                asyncio.run(asyncio.wait_for(serve.shutdown_async(), SERVE_STOP_TIMEOUT_S))
+            elif self._applications and self.is_alive() and not is_urgent:
+                if under_way := drain(self._run.haproxy, DRAIN_TIMEOUT_S):
+                    _log.info("cutting off %d requests", under_way)
+                shut_down: Callable[[], Awaitable[None]] = serve.shutdown_async
+                asyncio.run(_bounded(shut_down, SERVE_STOP_TIMEOUT_S))
         with contextlib.suppress(Exception):
-            shutdown: Callable[[], None] = ray.shutdown
-            shutdown()
+            disconnect: Callable[[], None] = ray.shutdown
+            disconnect()
 
     def _wait_until_running(self) -> None:
         from ray import serve
@@ -273,9 +285,8 @@ class RayRuntime:
             for hosted in self._applications:
                 state = states.get(hosted.name)
                 if state is not None and state.status == "DEPLOY_FAILED":
-                    reason = state.message.strip().rpartition("\n")[2]
                     raise HouseError(
-                        f"the application {hosted.name} did not start: {reason} "
+                        f"the application {hosted.name} did not start: {_reason(state)} "
                         f"(logs: {self._logs()})"
                     )
                 if state is None or state.status != "RUNNING":
@@ -307,6 +318,10 @@ class RayRuntime:
         return self._data.ray / "session_latest" / "logs"
 
 
+async def _bounded(action: Callable[[], Awaitable[None]], timeout_s: float) -> None:
+    await asyncio.wait_for(action(), timeout_s)
+
+
 def local_url(host: str, port: int) -> str:
     """The URL under which this machine reaches a port that listens on ``host``."""
     if host == "0.0.0.0":
@@ -314,6 +329,15 @@ def local_url(host: str, port: int) -> str:
     elif host == "::":
         host = "::1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _reason(state: ApplicationStatusOverview) -> str:
+    """Why an application failed: the last line of its traceback, and all of it to the log."""
+    for name, deployment in state.deployments.items():
+        if deployment.status == "DEPLOY_FAILED":
+            _log.error("deployment %s: %s", name, deployment.message)
+            return deployment.message.strip().rpartition("\n")[2]
+    return state.message.strip().rpartition("\n")[2]
 
 
 def _routes(url: str) -> set[str]:

@@ -20,9 +20,7 @@ def segment_of(route: Route, from_code: str | None, to_code: str | None) -> Segm
     return segment
 
 
-def _objections_to(
-    route: Route, from_code: str | None, to_code: str | None
-) -> list[FieldError]:
+def _objections_to(route: Route, from_code: str | None, to_code: str | None) -> list[FieldError]:
     given = [
         (field, code) for field, code in (("from", from_code), ("to", to_code)) if code is not None
     ]

@@ -30,6 +30,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from persistence.shards import ShardMap
+from serve_app.house_error import BadInput
+from serve_app.logs import LogFormat, LogLevel, masked
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -41,16 +43,10 @@ _OBJECT_STORE_BYTES_MIN = 75 * 1024 * 1024
 _POSTGRES_URL = re.compile(r"postgres(?:ql)?://.")
 _REDIS_URL = re.compile(r"(?:redis|rediss|unix)://.")
 _BETWEEN_URLS = re.compile(r"\s*,\s*(?=postgres(?:ql)?://)|\s+")
-# Either place where a URL may carry a password: before the host, or as a parameter. The first is
-# greedy, so that an @ or a slash that somebody forgot to encode does not end the secret early.
-_SECRETS = (
-    (re.compile(r"(://[^/@\s:]*:)\S*@"), r"\1***@"),
-    (re.compile(r"([?&\s](?:\w*password|sslkey)=)[^&\s,]*", re.IGNORECASE), r"\1***"),
-)
 _SECRET_FIELDS = frozenset({"database_urls", "admin_database_urls", "redis_url"})
 
 
-class SettingsError(ValueError):
+class SettingsError(BadInput):
     """The environment or ``.env`` says something this house cannot follow.
 
     Args:
@@ -60,18 +56,6 @@ class SettingsError(ValueError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-def masked(text: str) -> str:
-    """``text`` with the passwords of all URLs in it replaced by ``***``.
-
-    Example:
-        >>> masked("postgresql://house:s3cret@db/seats?sslpassword=x")
-        'postgresql://house:***@db/seats?sslpassword=***'
-    """
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 def haproxy_is_installed() -> bool:
@@ -202,10 +186,10 @@ class Settings(BaseSettings):
     num_cpus: PositiveInt | None = Field(
         default=None, description="CPUs that Ray counts with; without it those of the machine."
     )
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], _Lower] = Field(
+    log_level: Annotated[LogLevel, _Lower] = Field(
         default="info", description="debug, info, warning or error."
     )
-    log_format: Annotated[Literal["text", "json"], _Lower] = Field(
+    log_format: Annotated[LogFormat, _Lower] = Field(
         default="text", description="text for people, json for collectors."
     )
 
@@ -250,8 +234,11 @@ class Settings(BaseSettings):
         return self
 
 
-def load_settings() -> Settings:
+def load_settings(**changes: object) -> Settings:
     """Read the environment and ``.env``.
+
+    Args:
+        changes: fields that are given another value than both say.
 
     Raises:
         SettingsError: unknown names and bad values, all of them at once.
@@ -260,21 +247,12 @@ def load_settings() -> Settings:
     problems = _unknown_names(os.environ, "the environment")
     problems += _unknown_names(file_values, ENV_FILE)
     try:
-        settings = Settings()
+        settings = Settings.model_validate(changes)
     except ValidationError as error:
         problems += [_explained(detail) for detail in error.errors()]
     if problems:
         raise SettingsError(problems)
     return settings
-
-
-def environment_with(**changes: object) -> dict[str, str]:
-    """This process's environment with some settings changed, for a process that it starts."""
-    for field in changes:
-        assert field in Settings.model_fields, f"no setting is called {field}"
-    known = {variable_of(field): str(value) for field, value in changes.items()}
-    kept = {name: value for name, value in os.environ.items() if name.upper() not in known}
-    return {**kept, **known}
 
 
 def put_into_environment(values: Mapping[str, str | None]) -> None:

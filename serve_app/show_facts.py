@@ -24,7 +24,6 @@ from reservation.ids import ShowId
 from reservation.listing import ShowListing
 from reservation.route import Route
 from reservation.seating_plan import SeatingPlan
-from reservation.show import Placement
 
 log = logging.getLogger(__name__)
 
@@ -92,11 +91,6 @@ class ShowFactsCache:
         assert plan is not None, f"{show_id} has no plan"
         assert route is not None, f"{show_id} has no route"
         return ShowFacts(listing, plan, route)
-
-    async def placement_of(self, show_id: ShowId, again: bool) -> Placement | None:
-        """Which kind of actor owns a show, from memory unless ``again``; None for no show."""
-        listing = await (self._read(show_id) if again else self._listing(show_id))
-        return None if listing is None else listing.placement
 
     async def _listing(self, show_id: ShowId) -> ShowListing | None:
         known = self._known.get(show_id)

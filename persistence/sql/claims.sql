@@ -42,7 +42,7 @@ SELECT
      FROM (SELECT taken::text AS taken, json_agg(seat_index) AS seats
            FROM seat_claim WHERE show_id = $1 AND bit_count(taken) > 0 GROUP BY taken) g),
     (SELECT coalesce(json_agg(json_build_array(from_leg, to_leg, to_json(seats))), '[]')
-     FROM hold WHERE show_id = $1 AND state = 'held'),
+     FROM hold WHERE hold_id BETWEEN holds_from($1) AND holds_to($1) AND state = 'held'),
     (SELECT coalesce(json_agg(json_build_array(seat_index, reason)), '[]')
      FROM seat_block WHERE show_id = $1),
     (SELECT coalesce(json_agg(json_build_array(tier_index, leg, admitted)), '[]')

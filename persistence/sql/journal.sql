@@ -13,7 +13,7 @@ SELECT h.hold_id, h.customer_id, h.from_leg, h.to_leg, h.seats, h.seat_minor, h.
     h.ended_at_ms, h.state, b.booking_id, b.payment, b.amount_minor, b.confirmed_at_ms,
     b.cancelled_at_ms
 FROM hold h LEFT JOIN booking b USING (hold_id)
-WHERE h.show_id = $1
+WHERE h.hold_id BETWEEN holds_from($1) AND holds_to($1)
 ORDER BY h.ended_at_ms NULLS FIRST, h.seq
 
 -- name: load_blocks

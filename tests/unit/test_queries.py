@@ -39,8 +39,10 @@ def test_a_mistake_is_named_by_file_and_line(text: str, message: str) -> None:
 def test_the_catalogue_has_its_statements() -> None:
     queries = load_queries("catalogue.sql")
     assert {"find_show", "list_rides", "put_shows"} <= queries.keys()
-    assert all(statement.split()[0] in {"SELECT", "INSERT", "UPDATE", "WITH"}
-               for statement in queries.values())
+    assert all(
+        statement.split()[0] in {"SELECT", "INSERT", "UPDATE", "WITH"}
+        for statement in queries.values()
+    )
 
 
 def test_a_file_that_is_not_there_is_an_error() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 import pytest
@@ -17,13 +18,12 @@ from reservation.seat_assignment import Assignment, SeatChooser
 from reservation.seating_plan import SeatingPlan, SeatTrait
 from reservation.show import OrphanRule
 from tests.support.plans import RowSpec, arena, build_plan
+from tests.support.seat_oracle import Oracle, Seats
 
 ACCESSIBLE, COMPANION = SeatTrait.ACCESSIBLE, SeatTrait.COMPANION
 RESTRICTED_VIEW = SeatTrait.RESTRICTED_VIEW
 ROW, SECTION, SPLIT = Arrangement.ROW, Arrangement.SECTION, Arrangement.SPLIT
 OFF, LENIENT, STRICT = OrphanRule.OFF, OrphanRule.LENIENT, OrphanRule.STRICT
-
-Seats = tuple[int, ...]
 
 
 def seats_text(text: str) -> list[int]:
@@ -31,168 +31,10 @@ def seats_text(text: str) -> list[int]:
     return [int(sign == "x") for sign in text if not sign.isspace()]
 
 
-class Oracle:
-    """The rules once more, as plainly as they can be written: slow, for small plans."""
-
-    def __init__(self, plan: SeatingPlan, taken: Sequence[int], mask: int) -> None:
-        self.plan = plan
-        self.free = {seat for seat in range(plan.seat_count) if not taken[seat] & mask}
-        self.run_of = {
-            seat: index for index, run in enumerate(plan.runs) for seat in range(run.first, run.end)
-        }
-        self.row_of = {seat: run.row_index for run in plan.runs for seat in range(*run[:2])}
-
-    def traits(self, seat: int) -> SeatTrait:
-        return SeatTrait(self.plan.traits[seat])
-
-    def is_special(self, seat: int) -> bool:
-        return bool(self.traits(seat) & (ACCESSIBLE | COMPANION))
-
-    def role(self, seat: int) -> str:
-        if self.traits(seat) & ACCESSIBLE:
-            return "accessible"
-        return "companion" if self.traits(seat) & COMPANION else "ordinary"
-
-    def kind(self, seat: int) -> tuple[int, int]:
-        return self.plan.category_of[seat], self.plan.traits[seat]
-
-    def section(self, seat: int) -> str:
-        return self.plan.rows[self.row_of[seat]].section
-
-    def are_neighbours(self, left: int, right: int) -> bool:
-        return abs(left - right) == 1 and self.run_of.get(left) == self.run_of.get(right)
-
-    def groups(self, seats: Seats) -> list[list[int]]:
-        groups: list[list[int]] = []
-        for seat in seats:
-            if groups and self.are_neighbours(groups[-1][-1], seat):
-                groups[-1].append(seat)
-            else:
-                groups.append([seat])
-        return groups
-
-    def has_lonely_companion(self, seats: Seats) -> bool:
-        for group in self.groups(seats):
-            roles = {self.role(seat) for seat in group}
-            if "companion" in roles and "accessible" not in roles:
-                return True
-        return False
-
-    def orphans(self, seats: Seats) -> Seats:
-        free_after = self.free - set(seats)
-
-        def neighbours(seat: int, among: set[int]) -> list[int]:
-            return [k for k in (seat - 1, seat + 1) if k in among and self.are_neighbours(k, seat)]
-
-        return tuple(
-            seat
-            for seat in sorted(free_after)
-            if not self.is_special(seat)
-            and neighbours(seat, self.free)
-            and not neighbours(seat, free_after)
-        )
-
-    def arrangement(self, seats: Seats) -> Arrangement:
-        if len(self.groups(seats)) == 1:
-            return ROW
-        return SECTION if len({self.section(seat) for seat in seats}) == 1 else SPLIT
-
-    def row_span(self, seats: Seats) -> int:
-        rows = [
-            index
-            for index, row in enumerate(self.plan.rows)
-            if row.section == self.section(seats[0])
-        ]
-        positions = [rows.index(self.row_of[seat]) for seat in seats]
-        return max(positions) - min(positions) + 1
-
-    def pools(self, wish: Wish) -> Iterator[list[Seats]]:
-        """The sets that satisfy the wish; each list only if the ones before are empty."""
-        if wish.seat_count < 1:
-            return
-        candidates = [
-            seat
-            for seat in sorted(self.free)
-            if wish.category_index in (None, self.plan.category_of[seat])
-        ]
-        sets = list(combinations(candidates, wish.seat_count))
-        if wish.accessible_count or wish.companion_count:
-            wanted = Counter(accessible=wish.accessible_count, companion=wish.companion_count)
-            wanted["ordinary"] = wish.seat_count - wanted.total()
-            sets = [
-                each
-                for each in sets
-                if Counter(map(self.role, each)) == wanted and not self.has_lonely_companion(each)
-            ]
-        else:
-            plain = [each for each in sets if not any(map(self.is_special, each))]
-            yield [each for each in plain if len(self.categories(each)) == 1]
-            yield plain
-        yield [each for each in sets if len(self.categories(each)) == 1]
-        yield sets
-
-    def categories(self, seats: Seats) -> set[int]:
-        return {self.plan.category_of[seat] for seat in seats}
-
-    def step(self, seats: Seats, rule: OrphanRule) -> tuple[object, ...]:
-        """How wanted an attempt is that finds these seats; the smaller the better."""
-        place = [ROW, SECTION, SPLIT].index(self.arrangement(seats))
-        restricted = any(self.traits(seat) & RESTRICTED_VIEW for seat in seats)
-        leaves_orphan = bool(self.orphans(seats))
-        if rule is STRICT:
-            return leaves_orphan, place, restricted
-        return place, restricted, rule is LENIENT and leaves_orphan
-
-    def cost(self, seats: Seats, wish: Wish) -> tuple[int, ...]:
-        def offer_rank(seat: int) -> int:
-            behind = max(self.plan.rank) + 1
-            if wish.accessible_count:
-                return self.plan.rank[seat]
-            if self.is_special(seat):
-                return self.plan.rank[seat] + 2 * behind
-            return self.plan.rank[seat] + behind * bool(self.traits(seat) & RESTRICTED_VIEW)
-
-        ranks = [offer_rank(seat) for seat in seats]
-        return max(ranks), sum(ranks), seats[0]
-
-    def place_of(self, seats: Seats, named: Seats) -> int:
-        """Which of the six attempts of ``nearest`` finds these seats."""
-        own_sections = {self.section(seat) for seat in named}
-        sections = {self.section(seat) for seat in seats}
-        if len(self.groups(seats)) == 1:
-            if self.row_of[seats[0]] in {self.row_of[seat] for seat in named}:
-                return 0
-            return 1 if sections <= own_sections else 2
-        if len(sections) > 1:
-            return 5
-        return 3 if sections <= own_sections else 4
-
-    def distance(self, seats: Seats, named: Seats) -> int:
-        plan = self.plan
-        x_gap = sum(plan.x[seat] for seat in seats) - sum(plan.x[seat] for seat in named)
-        y_gap = sum(plan.y[seat] for seat in seats) - sum(plan.y[seat] for seat in named)
-        return x_gap**2 + y_gap**2
-
-    def avoidable_orphans(self, named: Seats) -> Seats:
-        left: list[int] = []
-        for run in self.plan.runs:
-            within = [seat for seat in range(run.first, run.end) if seat in self.free]
-            chosen = tuple(seat for seat in named if seat in within)
-            orphans = [seat for seat in self.orphans(chosen) if seat in within]
-            if orphans and any(
-                not self.orphans(other)
-                for other in combinations(within, len(chosen))
-                if Counter(map(self.kind, other)) == Counter(map(self.kind, chosen))
-                and len(self.groups(other)) <= len(self.groups(chosen))
-            ):
-                left += orphans
-        return tuple(sorted(left))
-
-
 def random_plan(source: random.Random, *, has_special: bool = False) -> SeatingPlan:
     rows: list[RowSpec] = []
     for index in range(source.randint(1, 4)):
-        length = source.randint(1, 6)
+        length = source.choice([1, 2, 3, 3, 4, 6])
         aisles = [source.randint(1, length)] if source.random() < 0.4 else []
         rows.append((source.choice("NS"), str(index), length, aisles))
     seat_count = sum(length for _, _, length, _ in rows)
@@ -249,7 +91,7 @@ def check_best_available(
 ) -> Assignment | None:
     """Compare with the oracle whatever is promised, and return what was found."""
     oracle = Oracle(plan, taken, mask)
-    pool: list[Seats] = next(filter(None, oracle.pools(wish)), [])
+    pool = oracle.pool(wish, rule)
     found = SeatChooser(plan).best_available(taken, mask, wish, rule)
     case = (plan.rows, plan.runs, plan.category_of, plan.traits, taken, mask, wish, rule, found)
     if not pool:
@@ -259,9 +101,11 @@ def check_best_available(
     seats = found.seat_indexes
     assert seats in pool, case
     assert found.arrangement is oracle.arrangement(seats), case
-    best = min(oracle.step(each, rule) for each in pool)
-    assert oracle.step(seats, rule) == best, case
-    rivals = [each for each in pool if oracle.step(each, rule) == best]
+    asks_for_special = wish.accessible_count > 0
+    steps = {each: oracle.step(each, rule, asks_for_special) for each in pool}
+    best = min(steps.values())
+    assert steps[seats] == best, case
+    rivals = [each for each in pool if steps[each] == best]
     if found.arrangement is ROW:
         assert oracle.cost(seats, wish) == min(oracle.cost(each, wish) for each in rivals), case
     if found.arrangement is SECTION:
@@ -281,36 +125,43 @@ def has_single(oracle: Oracle, seats: Seats) -> bool:
 
 def test_best_available_chooses_as_a_search_of_all_sets_would() -> None:
     found_ways: Counter[Arrangement | None] = Counter()
-    for source, plan, taken, mask, rule in random_situations(1_500, seed=1):
-        wish = Wish(source.randint(1, 5))
+    for source, plan, taken, mask, rule in random_situations(600, seed=1):
+        wish = Wish(source.choice([1, 2, 2, 3, 3, 4, 4, 5]))
         if source.random() < 0.3:
             wish = wish._replace(category_index=source.randrange(len(plan.categories)))
         found = check_best_available(plan, taken, mask, wish, rule)
         found_ways[found.arrangement if found else None] += 1
     # The comparison is worth something only if every way of seating a party was met.
-    assert min(found_ways[way] for way in (None, ROW, SECTION, SPLIT)) > 50, found_ways
+    assert min(found_ways[way] for way in (None, ROW, SECTION, SPLIT)) > 20, found_ways
 
 
 def test_special_seats_are_chosen_as_a_search_of_all_sets_would() -> None:
     found_ways: Counter[Arrangement | None] = Counter()
-    for source, plan, taken, mask, rule in random_situations(1_500, seed=2, has_special=True):
+    for source, plan, taken, mask, rule in random_situations(600, seed=2, has_special=True):
         seat_count = source.randint(1, 5)
         accessible_count = source.randint(0, min(2, seat_count))
         companion_count = source.randint(0, min(2, seat_count - accessible_count))
         wish = Wish(seat_count, None, accessible_count, companion_count)
         found = check_best_available(plan, taken, mask, wish, rule)
         found_ways[found.arrangement if found else None] += 1
-    assert min(found_ways[way] for way in (None, ROW, SECTION, SPLIT)) > 30, found_ways
+    assert min(found_ways[way] for way in (None, ROW, SECTION, SPLIT)) > 10, found_ways
 
 
 def test_nearest_chooses_as_a_search_of_all_sets_would() -> None:
     found_places: Counter[int | None] = Counter()
-    for source, plan, taken, mask, rule in random_situations(2_000, seed=3, has_special=True):
+    for source, plan, taken, mask, rule in random_situations(1_500, seed=3, has_special=True):
         count = source.randint(1, min(4, plan.seat_count))
         first = source.randint(0, plan.seat_count - count)
         named = tuple(range(first, first + count))
         if source.random() < 0.4:
             named = tuple(sorted(source.sample(range(plan.seat_count), count)))
+        if source.random() < 0.2:
+            # Nothing is left near the named seats, and elsewhere no two seats side by side.
+            near = {Oracle(plan, taken, mask).section(seat) for seat in named}
+            for run in plan.runs:
+                step = 1 if plan.rows[run.row_index].section in near else 2
+                for seat in range(run.first, run.end):
+                    taken[seat] = mask if (seat - run.first + 1) % step == 0 else 0
         oracle = Oracle(plan, taken, mask)
         wanted = Counter(map(oracle.kind, named))
         has_accessible = any(oracle.role(seat) == "accessible" for seat in named)
@@ -329,23 +180,15 @@ def test_nearest_chooses_as_a_search_of_all_sets_would() -> None:
         assert found is not None, case
         assert found.arrangement is Arrangement.NEAREST
         assert found.seat_indexes in pool, case
-
-        def order(seats: Seats) -> tuple[object, ...]:
-            place = oracle.place_of(seats, named)  # noqa: B023 - used within this turn only
-            distance = oracle.distance(seats, named) if place < 3 else 0  # noqa: B023
-            orphans = bool(oracle.orphans(seats))  # noqa: B023
-            if rule is STRICT:  # noqa: B023
-                return orphans, place, distance
-            return place, rule is LENIENT and orphans, distance  # noqa: B023
-
-        assert order(found.seat_indexes) == min(map(order, pool)), (case, found)
+        best = min(oracle.nearest_step(each, named, rule) for each in pool)
+        assert oracle.nearest_step(found.seat_indexes, named, rule) == best, (case, found)
         found_places[oracle.place_of(found.seat_indexes, named)] += 1
-    assert min(found_places[place] for place in (None, 0, 1, 2, 3, 4, 5)) > 5, found_places
+    assert min(found_places[place] for place in range(6)) > 3, found_places
 
 
 def test_orphans_of_names_exactly_the_avoidable_orphans() -> None:
     answers: Counter[bool] = Counter()
-    for source, plan, taken, mask, _ in random_situations(2_000, seed=4, has_special=True):
+    for source, plan, taken, mask, _ in random_situations(1_500, seed=4, has_special=True):
         oracle = Oracle(plan, taken, mask)
         if not oracle.free:
             continue
@@ -417,12 +260,10 @@ def test_strict_leaves_the_row_to_spare_a_seat_and_lenient_does_not() -> None:
     chooser = SeatChooser(plan)
     taken = [0] * 5
     assert chooser.best_available(taken, 1, Wish(2), LENIENT) == Assignment((0, 1), ROW)
-    assert chooser.best_available(taken, 1, Wish(2), STRICT) == Assignment((3, 4), SECTION)
-    taken[4] = 1
-    # A single seat of the three and the one of row B would break the three as well.
-    strict = chooser.best_available(taken, 1, Wish(2), STRICT)
-    assert strict is not None
-    assert chooser.orphans_of(taken, 1, strict.seat_indexes) == ()
+    assert chooser.best_available(taken, 1, Wish(2), STRICT) == Assignment((0, 3), SECTION)
+    taken[3] = taken[4] = 1
+    # Now every choice of two breaks the three, and the sale matters more.
+    assert chooser.best_available(taken, 1, Wish(2), STRICT) == Assignment((0, 1), ROW)
 
 
 def test_a_party_is_not_placed_one_seat_off_the_aisle() -> None:
@@ -432,16 +273,19 @@ def test_a_party_is_not_placed_one_seat_off_the_aisle() -> None:
     assert chooser.best_available([0] * 6, 1, Wish(2), LENIENT) == Assignment((2, 3), ROW)
 
 
-def test_one_category_is_kept_as_long_as_it_has_enough_seats() -> None:
+def test_categories_are_mixed_to_sit_side_by_side_and_not_otherwise() -> None:
     plan = build_plan(
         [("S", "A", 4, ()), ("T", "B", 2, ())],
         categories=("Gold", "Blue"),
         category_of=[0, 0, 1, 1, 1, 1],
     )
     chooser = SeatChooser(plan)
-    assert chooser.best_available([0] * 6, 1, Wish(3), OFF) == Assignment((2, 3, 4), SPLIT)
-    mixed = chooser.best_available(seats_text("...x xx"), 1, Wish(3), OFF)
-    assert mixed == Assignment((0, 1, 2), ROW)
+    assert chooser.best_available([0] * 6, 1, Wish(3), OFF) == Assignment((0, 1, 2), ROW)
+    assert chooser.best_available([0] * 6, 1, Wish(2), OFF) == Assignment((0, 1), ROW)
+    apart = chooser.best_available(seats_text(".x.. .x"), 1, Wish(3), OFF)
+    assert apart == Assignment((2, 3, 4), SPLIT)
+    mixed = chooser.best_available(seats_text(".x.. xx"), 1, Wish(3), OFF)
+    assert mixed == Assignment((0, 2, 3), SECTION)
     gold = Wish(3, category_index=0)
     assert chooser.best_available([0] * 6, 1, gold, OFF) is None
 
@@ -468,11 +312,11 @@ def test_a_companion_sits_with_an_accessible_seat() -> None:
     pair = Wish(2, accessible_count=1, companion_count=1)
     assert chooser.best_available([0] * 9, 1, pair, STRICT) == Assignment((3, 4), ROW)
     family = pair._replace(seat_count=4)
-    assert chooser.best_available([0] * 9, 1, family, OFF) == Assignment((3, 4, 5, 6), ROW)
+    assert chooser.best_available([0] * 9, 1, family, OFF) == Assignment((2, 3, 4, 5), ROW)
     # Seat 4 is the only companion seat in reach, and only through seats 5 and 6.
-    across = chooser.best_available(seats_text(".. .x......"[:10]), 1, family, OFF)
+    across = chooser.best_available(seats_text(".. .x....."), 1, family, OFF)
     assert across == Assignment((4, 5, 6, 7), ROW)
-    assert chooser.best_available(seats_text(".. .x.x..."[:10]), 1, pair, OFF) is None
+    assert chooser.best_available(seats_text(".. .x.x..."), 1, pair, OFF) is None
     assert chooser.best_available([0] * 9, 1, Wish(1, companion_count=1), OFF) is None
     assert chooser.best_available([0] * 9, 1, Wish(3, accessible_count=3), OFF) is None
 
@@ -514,6 +358,22 @@ def test_nearest_keeps_named_seats_that_are_free() -> None:
     assert chooser.nearest([0] * 16, 1, (), OFF) is None
 
 
+def test_nearest_is_by_distance_and_not_by_row() -> None:
+    plan = build_plan([("S", name, 12, ()) for name in "ABC"])
+    taken = seats_text("xxxxxxxxxxxx ..xxxxxxxxxx xxxxxxxx..xx")
+    found = SeatChooser(plan).nearest(taken, 1, (8, 9), OFF)
+    assert found == Assignment((32, 33), Arrangement.NEAREST)
+
+
+def test_the_last_resort_takes_as_few_special_seats_as_possible() -> None:
+    plan = build_plan(
+        [("S", "A", 2, ()), ("S", "B", 2, ())],
+        traits={0: ACCESSIBLE, 1: COMPANION, 2: RESTRICTED_VIEW, 3: ACCESSIBLE},
+    )
+    found = SeatChooser(plan).best_available([0] * 4, 1, Wish(2), LENIENT)
+    assert found == Assignment((2, 3), ROW)
+
+
 def test_nearest_of_too_many_kinds_still_matches_kind_by_kind() -> None:
     kinds, each = 8, 3
     row_length = kinds * each
@@ -531,8 +391,18 @@ def test_nearest_of_too_many_kinds_still_matches_kind_by_kind() -> None:
     apart = chooser.nearest(taken, 1, named, STRICT)
     assert apart is not None
     assert Counter(seat % kinds for seat in apart.seat_indexes) == dict.fromkeys(range(kinds), each)
-    assert set(named[1:]) <= set(apart.seat_indexes)
-    assert chooser.orphans_of(taken, 1, named[3:]) == (2,) or True
+    oracle = Oracle(plan, taken, 1)
+    for kind in range(kinds):
+        own = [seat for seat in apart.seat_indexes if seat % kinds == kind]
+        others = [seat for seat in oracle.free - set(own) if seat % kinds == kind]
+        furthest = max(distance_to_centre(plan, named, seat) for seat in own)
+        assert furthest <= min(distance_to_centre(plan, named, seat) for seat in others)
+
+
+def distance_to_centre(plan: SeatingPlan, named: Seats, seat: int) -> float:
+    x = sum(plan.x[each] for each in named) / len(named)
+    y = sum(plan.y[each] for each in named) / len(named)
+    return (plan.x[seat] - x) ** 2 + (plan.y[seat] - y) ** 2
 
 
 def test_degenerate_plans_and_wishes_have_an_answer() -> None:
@@ -566,12 +436,10 @@ def test_more_seat_classes_than_a_byte_can_tell_apart() -> None:
     chooser = SeatChooser(plan)
     found = chooser.best_available([0] * 600, 1, Wish(2, category_index=299), OFF)
     assert found == Assignment((299, 599), SECTION)
-    assert chooser.best_available([0] * 600, 1, Wish(2), OFF) == Assignment((0, 300), SECTION)
+    assert chooser.best_available([0] * 600, 1, Wish(2), OFF) == Assignment((0, 1), ROW)
 
 
 def test_seat_maps_may_be_any_sequence() -> None:
-    from array import array
-
     expected = free_seats([0, 3, 1, 2], 0b10)
     assert expected == bytes([255, 0, 255, 0])
     for taken in (bytearray([0, 3, 1, 2]), (0, 3, 1, 2), array("Q", [0, 3, 1, 2])):
@@ -602,7 +470,7 @@ def test_a_large_arena_is_sold_sensibly_at_every_load(rule: OrphanRule) -> None:
     plan = arena(20_000)
     chooser = SeatChooser(plan)
     source = random.Random(20_000)
-    for sold_share in (0, 0.5, 0.9, 0.99, 0.9995):
+    for sold_share in (0, 0.5, 0.9, 0.99, 0.998):
         taken = [int(source.random() < sold_share) for _ in range(plan.seat_count)]
         oracle = Oracle(plan, taken, 1)
         for party in (1, 2, 4, 8):

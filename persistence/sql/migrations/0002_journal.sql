@@ -84,6 +84,8 @@ CREATE TABLE seat_block (
     PRIMARY KEY (show_id, seat_index)
 );
 
+-- A hold's id begins with its show's, so all holds of a show are one range of the primary key
+-- (holds_from, holds_to) and need no index of their own on the hottest table.
 CREATE TABLE hold (
     hold_id        text COLLATE "C" PRIMARY KEY,
     show_id        text COLLATE "C" NOT NULL,
@@ -109,9 +111,13 @@ CREATE TABLE hold (
 COMMENT ON COLUMN hold.expires_at_ms IS 'the first deadline, as the customer was told at first';
 COMMENT ON COLUMN hold.deadline_at_ms IS 'the deadline now, extensions included';
 COMMENT ON COLUMN hold.admissions IS '[[tier_index, count, amount of one in minor units], ...]';
-CREATE INDEX hold_by_show ON hold (show_id);
 CREATE INDEX hold_due ON hold (deadline_at_ms) WHERE state = 'held';
 CREATE INDEX hold_live_by_customer ON hold (customer_id) WHERE state = 'held';
+
+CREATE FUNCTION holds_from(p_show_id text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 'hld_' || substr(p_show_id, 5);
+CREATE FUNCTION holds_to(p_show_id text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 'hld_' || substr(p_show_id, 5) || '~';
 
 CREATE TABLE booking (
     hold_id         text COLLATE "C" PRIMARY KEY REFERENCES hold,
@@ -125,7 +131,6 @@ CREATE TABLE booking (
     seq             bigint NOT NULL
 );
 CREATE INDEX booking_by_customer ON booking (customer_id, confirmed_at_ms DESC, booking_id);
-CREATE INDEX booking_by_show ON booking (show_id);
 
 -- What happened, in order, for ever. One row a batch; seq has no gaps.
 CREATE TABLE journal (

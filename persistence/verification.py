@@ -1,0 +1,161 @@
+"""``housefull verify``: the journal, the state tables and the claims must tell one story.
+
+The journal of each show is replayed by the auditor (``reservation.audit``), which proves that
+it never sells a seat-leg twice. What the auditor ends up with is then compared, row by row, with
+the holds, bookings, blocks, claims and counters in the tables. All of one show is read in one
+snapshot, so a show may be verified while it is selling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import NamedTuple
+
+from persistence.codec import decode_events
+from persistence.hold_rows import hold_of
+from persistence.queries import load_queries
+from persistence.sessions import Pool, PooledConnection
+from persistence.shards import ShardMap
+from reservation.audit import AuditFault, Auditor, JournalEntry, ShowBooks
+from reservation.hold import Hold
+from reservation.ids import ShowId
+
+_SQL = load_queries("verification.sql")
+_JOURNAL_SQL = load_queries("journal.sql")
+
+JOURNAL_ROWS_AT_ONCE = 500
+
+
+class Verdict(NamedTuple):
+    """What was found about one show.
+
+    Shapes:
+        entries: journal rows replayed.
+        seat_legs: seat-legs that are taken now.
+        faults: empty when everything agrees.
+    """
+
+    show_id: ShowId
+    entries: int
+    seat_legs: int
+    faults: list[AuditFault]
+
+
+async def verify_shows(
+    pools: Sequence[Pool], shards: ShardMap, show_ids: Sequence[ShowId] = ()
+) -> AsyncIterator[Verdict]:
+    """Verify these shows, or all of them, one after another."""
+    for database, pool in enumerate(pools):
+        if show_ids:
+            mine = [show_id for show_id in show_ids if shards.database_of(show_id) == database]
+        else:
+            mine = [ShowId(row[0]) for row in await pool.fetch(_SQL["list_shows"])]
+        for show_id in mine:
+            async with (
+                pool.acquire() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                yield await _verify(connection, show_id)
+
+
+async def _verify(connection: PooledConnection, show_id: ShowId) -> Verdict:
+    owner = await connection.fetchrow(_SQL["find_owner"], show_id)
+    if owner is None:
+        # Nobody ever asked for a seat of it; then there must be no trace of it either.
+        return Verdict(show_id, 0, 0, [])
+    capacities = [row[0] for row in await connection.fetch(_SQL["list_capacities"], show_id)]
+    auditor = Auditor(owner["leg_count"], owner["seat_count"], capacities)
+    async for entry in _journal(connection, show_id, auditor.faults):
+        auditor.replay([entry])
+    books = auditor.books
+    comparison = _Comparison(books, auditor.faults)
+    if books.seq != owner["seq"]:
+        comparison.fault(f"the journal ends at {books.seq}, its owner row at {owner['seq']}")
+    if books.epoch > owner["epoch"]:
+        comparison.fault(f"the journal knows epoch {books.epoch}, its owner row {owner['epoch']}")
+    rows = await connection.fetch(_JOURNAL_SQL["load_holds"], show_id)
+    comparison.compare_holds(hold_of(row) for row in rows)
+    blocks = await connection.fetch(_JOURNAL_SQL["load_blocks"], show_id)
+    comparison.compare_blocks({row[0]: row[1] for row in blocks})
+    claims = await connection.fetch(_SQL["list_claims"], show_id)
+    comparison.compare_claims((row[0], row[1]) for row in claims)
+    admissions = await connection.fetch(_SQL["list_admissions"], show_id)
+    comparison.compare_admissions({(row[0], row[1]): row[2] for row in admissions})
+    return Verdict(show_id, books.seq, len(books.owner_of), auditor.faults)
+
+
+async def _journal(
+    connection: PooledConnection, show_id: ShowId, faults: list[AuditFault]
+) -> AsyncIterator[JournalEntry]:
+    cursor = connection.cursor(_SQL["read_journal"], show_id, prefetch=JOURNAL_ROWS_AT_ONCE)
+    async for row in cursor:
+        try:
+            events = decode_events(row["events"])
+        except ValueError as error:
+            faults.append(AuditFault(row["at_ms"], f"journal {row['seq']}: {error}"))
+            events = []
+        yield JournalEntry(row["seq"], row["epoch"], row["at_ms"], events)
+
+
+class _Comparison:
+    """The auditor's books against the tables."""
+
+    def __init__(self, books: ShowBooks, faults: list[AuditFault]) -> None:
+        self._books = books
+        self._faults = faults
+
+    def fault(self, what: str, seat_index: int | None = None, leg: int | None = None) -> None:
+        """Note a disagreement; its time is the last moment that the journal tells of."""
+        self._faults.append(AuditFault(0, what, seat_index, leg))
+
+    def compare_holds(self, holds: Iterable[Hold]) -> None:
+        """Every hold and booking, with its state, deadline, seats and price."""
+        left = dict(self._books.holds)
+        for hold in holds:
+            hold_id = hold.held.hold_id
+            book = left.pop(hold_id, None)
+            if book is None:
+                self.fault(f"{hold_id} is stored but the journal does not know it")
+                continue
+            if hold.held != book.held:
+                self.fault(f"{hold_id} is stored with other content than the journal's")
+            if hold.state.value != book.state:
+                self.fault(f"{hold_id} is stored as {hold.state}, in the journal {book.state}")
+            if hold.expires_at_ms != book.deadline_at_ms:
+                self.fault(f"{hold_id} is stored with another deadline than the journal's")
+            booking_id = hold.booking.confirmed.booking_id if hold.booking else None
+            if booking_id != book.booking_id:
+                self.fault(f"{hold_id} is booked as {booking_id}, in the journal {book.booking_id}")
+            is_cancelled = hold.booking is not None and hold.booking.cancelled_at_ms is not None
+            if is_cancelled != book.is_cancelled:
+                self.fault(f"{hold_id}: table and journal disagree about its cancellation")
+        for missing in left:
+            self.fault(f"{missing} is in the journal but not stored")
+
+    def compare_blocks(self, blocked: dict[int, str]) -> None:
+        """Every seat that is off sale."""
+        for seat_index in blocked.keys() ^ self._books.blocked.keys():
+            self.fault("table and journal disagree about a block", seat_index)
+
+    def compare_claims(self, claims: Iterable[tuple[int, str]]) -> None:
+        """Every seat-leg that is taken, in both directions."""
+        left = set(self._books.owner_of)
+        for seat_index, bits in claims:
+            for leg, bit in enumerate(bits):
+                if bit == "0":
+                    continue
+                if (seat_index, leg) in left:
+                    left.discard((seat_index, leg))
+                else:
+                    self.fault("claimed, but the journal says free", seat_index, leg)
+        for seat_index, leg in sorted(left):
+            holder = self._books.owner_of[seat_index, leg]
+            self.fault(f"{holder} has it in the journal, but it is not claimed", seat_index, leg)
+
+    def compare_admissions(self, admitted: dict[tuple[int, int], int]) -> None:
+        """Every counter of unnumbered places."""
+        told = {key: count for key, count in self._books.admitted.items() if count}
+        for tier_index, leg in admitted.keys() | told.keys():
+            stored, journal = admitted.get((tier_index, leg), 0), told.get((tier_index, leg), 0)
+            if stored != journal:
+                self.fault(f"tier {tier_index}: {stored} admitted, journal {journal}", None, leg)

@@ -1,0 +1,103 @@
+"""How the house's processes log: one line per record, for people or for collectors, no passwords.
+
+The standard library's logging with two formatters; every process of the house that has a say in
+it calls ``configure_logging`` once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from typing import TYPE_CHECKING, Literal, TextIO
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
+
+LOG_FILE_BYTES_MAX = 10 * 1024 * 1024
+LOG_FILES_KEPT = 3
+
+# Either place where a URL may carry a password: before the host, or as a parameter. The first is
+# greedy, so that an @ or a slash that somebody forgot to encode does not end the secret early.
+_SECRETS = (
+    (re.compile(r"(://[^/@\s:]*:)\S*@"), r"\1***@"),
+    (re.compile(r"([?&\s](?:\w*password|sslkey)=)[^&\s,]*", re.IGNORECASE), r"\1***"),
+)
+_STANDARD_ATTRIBUTES = frozenset(
+    vars(logging.LogRecord("", 0, "", 0, "", None, None)) | {"message": "", "asctime": ""}
+)
+
+
+def masked(text: str) -> str:
+    """``text`` with the passwords of all URLs in it replaced by ``***``.
+
+    Example:
+        >>> masked("postgresql://house:s3cret@db/seats?sslpassword=x")
+        'postgresql://house:***@db/seats?sslpassword=***'
+    """
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+class TextFormatter(logging.Formatter):
+    """``12:30:01.250 WARNING serve_app.stack: what happened``, and a traceback if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record."""
+        moment = datetime.fromtimestamp(record.created).isoformat("T", "milliseconds")
+        lines = [f"{moment[11:]} {record.levelname} {record.name}: {record.getMessage()}"]
+        if record.exc_info:
+            lines.append(self.formatException(record.exc_info))
+        return masked("\n".join(lines))
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per record; what was passed as ``extra`` is among its members."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record."""
+        content: dict[str, object] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat("T", "milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        for name, value in vars(record).items():
+            if name not in _STANDARD_ATTRIBUTES:
+                content.setdefault(name, value)
+        if record.exc_info:
+            content["traceback"] = self.formatException(record.exc_info)
+        return masked(json.dumps(content, default=str, ensure_ascii=False))
+
+
+def formatter_of(log_format: LogFormat) -> logging.Formatter:
+    """The formatter of a format."""
+    return JsonFormatter() if log_format == "json" else TextFormatter()
+
+
+def configure_logging(
+    log_level: LogLevel, log_format: LogFormat, *, stream: TextIO | None = None
+) -> None:
+    """Log to a stream, standard error without one; replaces what was configured before."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter_of(log_format))
+    logging.basicConfig(level=log_level.upper(), handlers=[handler], force=True)
+
+
+def log_file_handler(path: Path, log_format: LogFormat) -> logging.Handler:
+    """A handler for a file that is replaced when it is full; the latest few are kept."""
+    handler = RotatingFileHandler(
+        path,
+        maxBytes=LOG_FILE_BYTES_MAX,
+        backupCount=LOG_FILES_KEPT,
+        encoding="utf-8",
+        errors="backslashreplace",
+    )
+    handler.setFormatter(formatter_of(log_format))
+    return handler
