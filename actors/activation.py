@@ -3,12 +3,17 @@
 This is the one place where a show actor becomes a Ray actor. Ray gives liveness (it restarts
 what dies); it does not give uniqueness, which is why every write is fenced in Postgres.
 
-What Ray's exceptions mean for a command under way:
+What Ray's exceptions mean for a command under way (tests/cluster/test_what_ray_says.py):
 
-    ActorDiedError           the actor left on purpose; it answers everything before it goes,
-                             so this command was never taken: NotDone, find or start it anew
-    ActorUnavailableError    it crashed or cannot be reached: OutcomeUnknown
+    ActorDiedError           it left on purpose: it answers everything before it goes, so this
+                             command was never taken: NotDone, find or start it anew
+                             it is gone for another reason: OutcomeUnknown, find or start it anew
+    ActorUnavailableError    it is being restarted: the command was never sent: NotDone
+                             it crashed or cannot be reached: OutcomeUnknown
     anything else            OutcomeUnknown
+
+Ray tells the two cases of one class apart only in the text. If a new version words it
+otherwise, everything becomes OutcomeUnknown, which is less helpful and still true.
 """
 
 from __future__ import annotations
@@ -37,19 +42,24 @@ log = logging.getLogger(__name__)
 
 CONCURRENT_CALLS_MAX = 1_000
 
+_LEFT_ON_PURPOSE = "INTENDED_USER_EXIT"
+_NEVER_SENT = "The actor is restarting"
+
 
 class HostedShowActor:
     """A ``ShowActor`` as Ray runs it: connects on the first call and leaves when unused.
 
     The constructor contacts nobody: an exception in it would make the actor dead for good,
-    whatever ``max_restarts`` says.
+    whatever ``max_restarts`` says. But it sets the ticker going, so that an actor that nobody
+    calls, after a restart for example, shows life and leaves in time. (Ray runs the constructor
+    of an async actor on the actor's event loop.)
     """
 
     def __init__(self, name: str, config: ActorsConfig) -> None:
         self._name = name
         self._config = config
         self._heartbeat = Heartbeat(config.heartbeat_dir, name)
-        self._starting: asyncio.Task[ShowActor] | None = None
+        self._starting = asyncio.ensure_future(self._start())
         self._is_leaving = False
 
     async def submit(self, requests: list[Request]) -> Reply:
@@ -73,13 +83,15 @@ class HostedShowActor:
 
     async def leave_if_unused(self) -> None:
         """End this process when nobody needs it; Ray does not restart what leaves on purpose."""
-        if await (await self._actor()).drain():
-            self._heartbeat.stop()
-            ray.actor.exit_actor()  # type: ignore[no-untyped-call]  # Ray does not annotate it.
-        self._is_leaving = False
+        try:
+            if await (await self._actor()).drain():
+                self._heartbeat.stop()
+                ray.actor.exit_actor()  # type: ignore[no-untyped-call]  # Ray does not annotate it.
+        finally:
+            self._is_leaving = False
 
     async def _actor(self) -> ShowActor:
-        if self._starting is None or (self._starting.done() and self._starting.exception()):
+        if self._starting.done() and self._starting.exception():
             self._starting = asyncio.ensure_future(self._start())
         return await asyncio.shield(self._starting)
 
@@ -88,7 +100,7 @@ class HostedShowActor:
         source, journal = await open_show_store(
             self._config.shards.catalogue_dsn, dsn, owner=self._name
         )
-        return ShowActor(
+        actor = ShowActor(
             self._name,
             placement_of_actor(self._name),
             source,
@@ -99,6 +111,8 @@ class HostedShowActor:
             beat=self._heartbeat.beat,
             on_idle=self._ask_to_leave,
         )
+        actor.start()
+        return actor
 
     def _ask_to_leave(self) -> None:
         # An actor can only exit from within a call, so it calls itself.
@@ -120,6 +134,8 @@ def find_or_start(name: str, config: ActorsConfig) -> Any:
         max_restarts=-1,
         max_task_retries=0,
         max_concurrency=CONCURRENT_CALLS_MAX,
+        # Ray would report every call to its control service, for a dashboard.
+        enable_task_events=False,
         num_cpus=0,
     ).remote(name, config)
 
@@ -160,8 +176,12 @@ class RemoteShowActor:
             return await getattr(handle, method).remote(*arguments)
         except ActorDiedError as error:
             self._handle = None
-            raise ShowUnavailable(f"{self._name} has left") from error
+            if _LEFT_ON_PURPOSE in str(error):
+                raise ShowUnavailable(f"{self._name} has left") from error
+            raise OutcomeUnknown(f"{self._name} was ended while it was asked") from error
         except ActorUnavailableError as error:
+            if _NEVER_SENT in str(error):
+                raise ShowUnavailable(f"{self._name} is being restarted") from error
             raise OutcomeUnknown(f"{self._name} stopped while it was asked") from error
         except RayError as error:
             log.exception("%s failed on %s", self._name, method)

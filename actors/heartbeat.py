@@ -2,7 +2,8 @@
 
 A frozen process answers no call and Ray never notices, so life is shown without calls: every
 actor owns a small file and writes the node's monotonic clock into it from its event loop. A
-loop that is blocked, or a process that is stopped, falls silent.
+loop that is blocked, or a process that is stopped, falls silent. A sign also says when its
+process was born, because the system gives the number of a dead process to another one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-_FORMAT = struct.Struct("<qq")
+from actors.process import look_at
+
+_FORMAT = struct.Struct("<qqq")
 BEAT_EVERY_MS = 250
 
 
@@ -26,6 +29,7 @@ class Heartbeat:
         """Nothing is written before the first beat, so a constructor stays free of I/O."""
         self._path = Path(directory) / f"{name.replace(':', '_')}.{os.getpid()}"
         self._file: int | None = None
+        self._birth = 0
         self._beat_at_ms = 0
 
     def beat(self) -> None:
@@ -37,7 +41,10 @@ class Heartbeat:
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        os.pwrite(self._file, _FORMAT.pack(os.getpid(), now_ms), 0)
+            me = look_at(os.getpid())
+            assert me is not None, "this process runs"
+            self._birth = me.birth
+        os.pwrite(self._file, _FORMAT.pack(os.getpid(), self._birth, now_ms), 0)
 
     def stop(self) -> None:
         """Leave no sign: this process ends on purpose."""
@@ -52,11 +59,13 @@ class Sign(NamedTuple):
     """One actor's last sign of life.
 
     Units:
+        birth: see ``ProcessLook``.
         silent_ms: how long ago it was, by the node's monotonic clock.
     """
 
     path: Path
     pid: int
+    birth: int
     silent_ms: int
 
 
@@ -66,5 +75,5 @@ def read_signs(directory: str) -> Iterator[Sign]:
     with contextlib.suppress(FileNotFoundError):
         for path in Path(directory).iterdir():
             with contextlib.suppress(OSError, struct.error):
-                pid, beat_at_ms = _FORMAT.unpack(path.read_bytes())
-                yield Sign(path, pid, now_ms - beat_at_ms)
+                pid, birth, beat_at_ms = _FORMAT.unpack(path.read_bytes())
+                yield Sign(path, pid, birth, now_ms - beat_at_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import Future
 from heapq import heappop, heappush
 
 from reservation.commands import Command
@@ -20,17 +21,26 @@ class LiveShow:
 
     Units:
         last_command_at_ms: when somebody last asked for something.
-        owned_at_ms: when the journal last proved that this epoch owns the show.
+        owned_at_ms: a moment at which this epoch is known to have owned the show.
     """
 
-    __slots__ = ("_deadlines", "_step", "epoch", "last_command_at_ms", "owned_at_ms", "seat_map")
+    __slots__ = (
+        "_deadlines",
+        "_step",
+        "_tail",
+        "epoch",
+        "last_command_at_ms",
+        "owned_at_ms",
+        "seat_map",
+    )
 
-    def __init__(self, seat_map: SeatMap, epoch: int, now_ms: int) -> None:
+    def __init__(self, seat_map: SeatMap, epoch: int, now_ms: int, owned_at_ms: int) -> None:
         self.seat_map = seat_map
         self.epoch = epoch
         self.last_command_at_ms = now_ms
-        self.owned_at_ms = now_ms
+        self.owned_at_ms = owned_at_ms
         self._step: list[Event] = []
+        self._tail: Future[int] | None = None
         self._deadlines: list[tuple[int, HoldId]] = []
         for hold_id, hold in seat_map.holds.items():
             if hold.state is HoldState.HELD:
@@ -67,6 +77,20 @@ class LiveShow:
         """The events since the last call, for the journal."""
         step, self._step = self._step, []
         return step
+
+    def appended(self, durable: Future[int]) -> None:
+        """Remember what the next answers wait for: the journal's promise about the newest step."""
+        self._tail = durable
+
+    @property
+    def tail(self) -> Future[int] | None:
+        """The newest append while it is not durable, or when it failed; None when all is well.
+
+        A failed append stays: until the show is dropped, memory holds what never happened.
+        """
+        if self._tail is not None and self._tail.done() and self._tail.exception() is None:
+            self._tail = None
+        return self._tail
 
     @property
     def next_deadline_ms(self) -> int | None:

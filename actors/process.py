@@ -1,8 +1,49 @@
-"""Facts about the process that an actor lives in."""
+"""Facts about processes: the one that an actor lives in, and its neighbours on the node."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+
+class ProcessLook(NamedTuple):
+    """A process that exists.
+
+    Units:
+        birth: when it was started, as a number that no later process with the same id has.
+
+    ``state`` is the kernel's letter (R, S, D, T, ...).
+    """
+
+    state: str
+    birth: int
+
+
+def look_at(pid: int) -> ProcessLook | None:
+    """The process with this id; None when it is gone, or dead and not yet buried.
+
+    Source:
+        ``/proc/PID/stat`` (Linux), fields 3 and 22. Elsewhere psutil, and every process that
+        lives counts as sleeping.
+    """
+    if Path("/proc/self/stat").exists():
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        fields = stat.rpartition(")")[2].split()
+        look = ProcessLook(fields[0], int(fields[19]))
+        return None if look.state in "ZX" else look
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return ProcessLook("S", int(process.create_time() * 1_000))
+    except psutil.NoSuchProcess:
+        return None
 
 
 def process_id() -> int:

@@ -56,6 +56,9 @@ log = logging.getLogger(__name__)
 TICK_MS = 100
 """Ten times a second: a hold ends well within a second of its deadline, for 20 microseconds."""
 
+CLOSE_TIMEOUT_MS = 3_000
+"""A database that does not answer must not keep an actor from leaving."""
+
 OWNERSHIP_TRUSTED_MS = 2_000
 """An answer that was not proved by a commit needs a proof of ownership younger than this."""
 
@@ -128,8 +131,7 @@ class ShowActor:
         self._activating: dict[ShowId, asyncio.Task[Fault | None]] = {}
         self._choosers: dict[int, tuple[SeatingPlan, SeatChooser]] = {}
         self._ticker: asyncio.Task[None] | None = None
-        # The event loop keeps only weak references to tasks.
-        self._own_work: set[asyncio.Task[Fault | None]] = set()
+        self._answering = 0
         self._is_anchored = False
         self._housekept_at_ms = clock.now_ms()
         self._last_used_at_ms = clock.now_ms()
@@ -146,37 +148,49 @@ class ShowActor:
             gone = ShowMoved("the actor is leaving", retry_after_ms=50)
             return Reply([gone] * len(requests), {})
         self._last_used_at_ms = self._clock.now_ms()
-        self._start_ticker()
-        missing = {show_id for show_id, _ in requests if show_id not in self._live}
-        faults = await self._activate_all(missing) if missing else {}
-        step = self._step(requests, faults)
-        return self._reply(requests, step, await self._wait_durable(step))
+        self._answering += 1
+        self.start()
+        try:
+            missing = {show_id for show_id, _ in requests if show_id not in self._live}
+            faults = await self._activate_all(missing) if missing else {}
+            step = self._step(requests, faults)
+            return self._reply(requests, step, await self._wait_durable(step))
+        finally:
+            self._answering -= 1
+            self._last_used_at_ms = self._clock.now_ms()
 
     async def wake(self, show_ids: Sequence[ShowId]) -> None:
         """Bring shows into memory, so that their overdue holds end."""
-        self._start_ticker()
+        if self._is_retiring:
+            return
+        self.start()
         await self._activate_all({show_id for show_id in show_ids if show_id not in self._live})
 
     async def hand_over(self, show_id: ShowId) -> None:
         """Let a show go and finish what is in flight for it, so that another actor can own it."""
+        activating = self._activating.get(show_id)
+        if activating is not None:
+            await asyncio.wait([activating])
         self._drop(show_id, "handed over")
         await self._settle(show_id)
 
     async def drain(self) -> bool:
-        """Stop taking commands and finish what is in flight, when nobody needs this actor.
+        """Stop taking commands and disconnect, when nobody needs this actor.
 
         Returns:
             False when somebody needs it after all; then it goes on serving.
         """
-        now_ms = self._clock.now_ms()
-        if self._activating or not self._is_unused(now_ms):
+        if self._activating or not self._is_unused(self._clock.now_ms()):
             return False
         self._is_retiring = True
-        for show_id in list(self._live):
-            await self._settle(show_id)
         if self._ticker is not None:
             self._ticker.cancel()
-        await self._journal.close()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_MS / 1_000):
+                await self._journal.close()
+        except Exception:
+            # Everything is durable; only the good manners towards the database are lost.
+            log.exception("%s could not disconnect before it leaves", self.name)
         return True
 
     async def status(self) -> ActorStatus:
@@ -217,13 +231,31 @@ class ShowActor:
         for show_id, live in touched.items():
             self._append(show_id, live)
         # The tails are read in this very step: after an await they may be others', or gone.
-        tails = {show_id: self._journal.tail(show_id) for show_id in touched}
+        tails = {show_id: live.tail for show_id, live in touched.items()}
         return _Step(answers, touched, tails, broken)
 
     def _append(self, show_id: ShowId, live: LiveShow) -> None:
+        """Hand what happened to the journal, and watch over its journey.
+
+        Not the callers watch over it: they may hang up, and an expiry has none.
+        """
         step = live.take_step()
         if step:
-            self._journal.append(show_id, step)
+            durable = self._journal.append(show_id, step)
+            durable.add_done_callback(partial(self._landed, show_id, live, self._clock.now_ms()))
+            live.appended(durable)
+
+    def _landed(
+        self, show_id: ShowId, live: LiveShow, appended_at_ms: int, durable: asyncio.Future[int]
+    ) -> None:
+        """An append has ended; when it failed, this activation of the show is over."""
+        fault = durable.exception()
+        if fault is None:
+            # When it became durable is not known, only that it was later than this. The answer
+            # may have waited for a process that was suspended.
+            live.owned_at_ms = max(live.owned_at_ms, appended_at_ms)
+        elif self._live.get(show_id) is live:
+            self._drop(show_id, str(fault))
 
     def _refusals(self) -> dict[Priority, Fault | None] | None:
         """Which commands cannot be taken now; settling commands have twice the room."""
@@ -253,51 +285,43 @@ class ShowActor:
             The shows whose answers cannot be given, with the fault to give instead.
         """
         faults = step.broken
-        unproved: list[ShowId] = []
+        unproved: dict[ShowId, LiveShow] = {}
         for show_id, tail in step.tails.items():
-            live = step.touched[show_id]
-            if tail is None:
-                if self._clock.now_ms() - live.owned_at_ms > OWNERSHIP_TRUSTED_MS:
-                    unproved.append(show_id)
+            if tail is not None:
+                try:
+                    # Shielded: a caller that hangs up must not cancel what others wait for too.
+                    await asyncio.shield(tail)
+                except Fault as fault:
+                    faults[show_id] = fault
                 continue
-            fault = await self._see_home(show_id, live, tail)
-            if fault is not None:
-                faults[show_id] = fault
+            live = step.touched[show_id]
+            if self._clock.now_ms() - live.owned_at_ms > OWNERSHIP_TRUSTED_MS:
+                unproved[show_id] = live
         if unproved:
             faults.update(await self._prove_ownership(unproved))
         return faults
 
-    async def _see_home(
-        self, show_id: ShowId, live: LiveShow, durable: asyncio.Future[int]
-    ) -> Fault | None:
-        """Wait for an append; when it fails, this activation of the show is over."""
-        try:
-            # Shielded: a caller that hangs up must not cancel what others wait for too.
-            await asyncio.shield(durable)
-        except Fault as fault:
-            if self._live.get(show_id) is live:
-                self._drop(show_id, str(fault))
-            return fault
-        live.owned_at_ms = self._clock.now_ms()
-        return None
-
-    async def _prove_ownership(self, show_ids: Sequence[ShowId]) -> dict[ShowId, Fault]:
+    async def _prove_ownership(self, shows: dict[ShowId, LiveShow]) -> dict[ShowId, Fault]:
         """Ask the store whether these shows are still ours: answers without a commit need it.
 
         This is also how an actor that was suspended, or cut off, finds out before it answers.
         """
+        asked_at_ms = self._clock.now_ms()
         try:
-            lost = await self._journal.lost(show_ids)
+            lost = await self._journal.lost(shows)
         except NotDone as fault:
-            return dict.fromkeys(show_ids, fault)
-        now_ms = self._clock.now_ms()
-        for show_id in show_ids:
-            live = self._live.get(show_id)
-            if show_id in lost:
+            return dict.fromkeys(shows, fault)
+        faults: dict[ShowId, Fault] = {}
+        for show_id, live in shows.items():
+            # If it is another activation by now, the proof is not about the one that answered.
+            is_current = self._live.get(show_id) is live
+            if is_current and show_id not in lost:
+                live.owned_at_ms = max(live.owned_at_ms, asked_at_ms)
+                continue
+            faults[show_id] = ShowUnavailable("the show moved", retry_after_ms=50)
+            if is_current:
                 self._drop(show_id, "a newer owner exists")
-            elif live is not None:
-                live.owned_at_ms = now_ms
-        return {show_id: ShowUnavailable("the show moved", retry_after_ms=50) for show_id in lost}
+        return faults
 
     @staticmethod
     def _reply(requests: Sequence[Request], step: _Step, faults: dict[ShowId, Fault]) -> Reply:
@@ -337,8 +361,9 @@ class ShowActor:
                 return ShowNotFound(f"no show {show_id}")
             if show.placement is not self._placement:
                 return ShowMoved(f"{show_id} is {show.placement}", retry_after_ms=50)
-            activation = await self._journal.activate(show)
             await self._anchor_clock()
+            owned_at_ms = self._clock.now_ms()
+            activation = await self._journal.activate(show)
             seat_map = SeatMap(show, self._chooser_of(show.plan))
             seat_map.restore(activation.holds, activation.blocked)
             self._check_claims(
@@ -349,10 +374,10 @@ class ShowActor:
         except Exception:
             log.exception("bug: %s cannot activate %s", self.name, show_id)
             return ShowUnavailable(f"{show_id} cannot be loaded", retry_after_ms=5_000)
-        live = LiveShow(seat_map, activation.epoch, self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        live = LiveShow(seat_map, activation.epoch, now_ms, owned_at_ms)
         self._live[show_id] = live
-        live.expire_due(self._clock.now_ms())
-        self._append(show_id, live)
+        self._work_on(show_id, live, partial(live.expire_due, now_ms))
         return None
 
     async def _anchor_clock(self) -> None:
@@ -360,6 +385,8 @@ class ShowActor:
         if not self._is_anchored:
             self._clock.anchor(await self._journal.now_ms())
             self._is_anchored = True
+            # These were taken from a clock that may have been hours away.
+            self._housekept_at_ms = self._last_used_at_ms = self._clock.now_ms()
 
     @staticmethod
     def _check_claims(seat_map: SeatMap, seat_legs: int, place_legs: int) -> None:
@@ -379,7 +406,7 @@ class ShowActor:
     async def _settle(self, show_id: ShowId) -> None:
         tail = self._journal.tail(show_id)
         if tail is not None:
-            await asyncio.wait([asyncio.shield(tail)])
+            await asyncio.wait([tail])
         self._journal.forget(show_id)
 
     def _drop(self, show_id: ShowId, reason: str) -> None:
@@ -388,59 +415,55 @@ class ShowActor:
 
     # -- the ticker ---------------------------------------------------------------------
 
-    def _start_ticker(self) -> None:
+    def start(self) -> None:
+        """Begin to show life and to do what nobody asks for. Harmless to repeat."""
         if self._ticker is None or self._ticker.done():
             self._ticker = asyncio.ensure_future(self._tick_forever())
 
     async def _tick_forever(self) -> None:
         while True:
-            try:
-                self.tick()
-            except Exception:
-                log.exception("bug: the ticker of %s", self.name)
+            for duty in (self._beat, self.tick):
+                try:
+                    duty()
+                except Exception:
+                    # A full disk stops the signs of life; holds must end all the same.
+                    log.exception("the ticker of %s cannot do its work", self.name)
             await asyncio.sleep(TICK_MS / 1_000)
 
     def tick(self) -> None:
         """What must happen without anybody asking. Called ten times a second."""
-        self._beat()
         now_ms = self._clock.now_ms()
         for show_id, live in list(self._live.items()):
             deadline_ms = live.next_deadline_ms
             if deadline_ms is not None and deadline_ms <= now_ms:
-                self._watch(show_id, live, partial(live.expire_due, now_ms))
+                self._work_on(show_id, live, partial(live.expire_due, now_ms))
         if now_ms - self._housekept_at_ms >= HOUSEKEEPING_MS:
             self._housekept_at_ms = now_ms
             self._keep_house(now_ms)
 
     def _keep_house(self, now_ms: int) -> None:
         for show_id, live in list(self._live.items()):
-            self._watch(show_id, live, partial(live.forget_ended, now_ms))
-            tail = self._journal.tail(show_id)
-            if tail is None and live.is_idle(now_ms, self._passivate_after_ms):
+            self._work_on(show_id, live, partial(live.forget_ended, now_ms))
+            if live.tail is None and live.is_idle(now_ms, self._passivate_after_ms):
                 del self._live[show_id]
                 self._journal.forget(show_id)
                 self._forget_unused_choosers()
         if self._placement is Placement.DEDICATED and self._is_unused(now_ms):
             self._on_idle()
 
-    def _watch(self, show_id: ShowId, live: LiveShow, work: Callable[[], None]) -> None:
-        """Run work that may make events without a caller, and watch over their journey."""
+    def _work_on(self, show_id: ShowId, live: LiveShow, work: Callable[[], None]) -> None:
+        """Run work that may make events without a caller."""
         try:
             work()
         except Exception:
             self._stop_serving_after_bug(show_id, "the ticker's own work")
-            return
-        step = live.take_step()
-        if step:
-            durable = self._journal.append(show_id, step)
-            task = asyncio.ensure_future(self._see_home(show_id, live, durable))
-            self._own_work.add(task)
-            task.add_done_callback(self._own_work.discard)
+        else:
+            self._append(show_id, live)
 
     def _is_unused(self, now_ms: int) -> bool:
         if now_ms - self._last_used_at_ms < self._passivate_after_ms:
             return False
-        return not self._live and not self._journal.waiting_commands
+        return not (self._live or self._answering or self._journal.waiting_commands)
 
     def _forget_unused_choosers(self) -> None:
         used = {id(live.seat_map.show.plan) for live in self._live.values()}

@@ -18,7 +18,8 @@ They are not trusted.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -37,11 +38,17 @@ from reservation.faults import (
 from reservation.ids import ShowId
 from reservation.seat_map import Outcome
 
+log = logging.getLogger(__name__)
+
 BATCH_COMMANDS_MAX = 512
 """More per call would let one batch's answers wait for too many decisions."""
 
 BATCHES_UNDER_WAY_MAX = 2
 """The second batch is decided while the first is being committed."""
+
+SECOND_BATCH_COMMANDS_MIN = 32
+"""A remote call costs as much as a few dozen commands, so a second one leaves only when it is
+full enough to be worth it; fewer commands wait for the first to return."""
 
 WAITING_COMMANDS_MAX = 8_192
 """Per actor and calling process; beyond it claims are refused, settling at twice of it."""
@@ -83,8 +90,9 @@ class _Channel:
     def __init__(self, submit: Submit, epochs: dict[ShowId, int]) -> None:
         self._submit = submit
         self._epochs = epochs
-        self._settling: deque[_Waiting] = deque()
-        self._claiming: deque[_Waiting] = deque()
+        # Ordered dictionaries, because thousands may have to be taken out of line at one time.
+        self._settling: OrderedDict[_Waiting, None] = OrderedDict()
+        self._claiming: OrderedDict[_Waiting, None] = OrderedDict()
         self._under_way = 0
         self._pumps: set[asyncio.Task[None]] = set()
 
@@ -98,12 +106,12 @@ class _Channel:
         if priority_of(waiting.request[1]) is Priority.SETTLE:
             if length >= 2 * WAITING_COMMANDS_MAX:
                 raise Overloaded(f"{length} commands are waiting")
-            self._settling.append(waiting)
+            self._settling[waiting] = None
         else:
             if length >= WAITING_COMMANDS_MAX:
                 raise Overloaded(f"{length} commands are waiting")
-            self._claiming.append(waiting)
-        if self._under_way < BATCHES_UNDER_WAY_MAX:
+            self._claiming[waiting] = None
+        if self._under_way < BATCHES_UNDER_WAY_MAX and self._is_worth_a_batch(self._under_way):
             self._under_way += 1
             pump = asyncio.ensure_future(self._pump())
             self._pumps.add(pump)
@@ -113,7 +121,7 @@ class _Channel:
         """Take a command out of line; False when it has left already."""
         for line in (self._settling, self._claiming):
             if waiting in line:
-                line.remove(waiting)
+                del line[waiting]
                 return True
         return False
 
@@ -124,20 +132,31 @@ class _Channel:
         finally:
             self._under_way -= 1
 
+    def _is_worth_a_batch(self, others: int) -> bool:
+        """Whether enough commands wait for one more batch beside ``others`` under way."""
+        length = len(self._settling) + len(self._claiming)
+        return length >= (SECOND_BATCH_COMMANDS_MIN if others else 1)
+
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
+        if not self._is_worth_a_batch(self._under_way - 1):
+            return batch
         for line in (self._settling, self._claiming):
             while line and len(batch) < BATCH_COMMANDS_MAX:
-                batch.append(line.popleft())
+                batch.append(line.popitem(last=False)[0])
         return batch
 
     async def _deliver(self, batch: list[_Waiting]) -> None:
         try:
             reply = await self._submit([waiting.request for waiting in batch])
+            assert len(reply.answers) == len(batch), "not one answer per command"
         except Fault as fault:
-            for waiting in batch:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(fault)
+            self._fail(batch, fault)
+            return
+        except Exception:
+            # Nobody awaits a pump: what it does not catch would leave its callers waiting.
+            log.exception("bug: a batch could not be carried")
+            self._fail(batch, OutcomeUnknown("an internal error"))
             return
         stale = self._stale_shows(reply)
         for waiting, answer in zip(batch, reply.answers, strict=True):
@@ -149,6 +168,12 @@ class _Channel:
                 waiting.answer.set_exception(OutcomeUnknown("answered by a replaced owner"))
             else:
                 waiting.answer.set_result(answer)
+
+    @staticmethod
+    def _fail(batch: list[_Waiting], fault: Fault) -> None:
+        for waiting in batch:
+            if not waiting.answer.done():
+                waiting.answer.set_exception(fault)
 
     def _stale_shows(self, reply: Reply) -> set[ShowId]:
         stale: set[ShowId] = set()
@@ -203,7 +228,9 @@ class ShowRefs:
             OutcomeUnknown: it may have happened. Ask again with the same command.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + (deadline_ms or self._ask_deadline_ms) / 1_000
+        if deadline_ms is None:
+            deadline_ms = self._ask_deadline_ms
+        deadline = loop.time() + deadline_ms / 1_000
         while True:
             try:
                 return await self._ask_once(show_id, command, deadline)
@@ -229,6 +256,8 @@ class ShowRefs:
             return await waiting.answer
         finally:
             timer.cancel()
+            # A caller that was cancelled wants nothing any more; what is still here stays here.
+            channel.withdraw(waiting)
 
     async def _find_owner(self, show_id: ShowId, deadline: float) -> _Channel:
         try:

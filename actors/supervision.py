@@ -6,17 +6,21 @@ One supervisor per house, one watchdog per node, all named and detached. The sup
 * looks for holds that are overdue, which means that nobody has their show in memory (its actor
   crashed, or the whole house was restarted), and wakes the show. Its owner then ends them.
 
-The supervisor itself leaves signs of life, so a watchdog restarts it when it hangs.
+The supervisor itself leaves signs of life, so a watchdog restarts it when it hangs. Both begin
+their work in the constructor, so they go on after Ray has restarted them. (Ray runs the
+constructor of an async actor on the actor's event loop.)
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorDiedError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.activation import RemoteShowActor
@@ -33,6 +37,8 @@ log = logging.getLogger(__name__)
 SWEEP_EVERY_MS = 1_000
 NODES_EVERY_MS = 2_000
 TICK_MS = 250
+WAKE_TIMEOUT_S = 10
+WATCHDOG_ANSWERS_WITHIN_S = 5
 
 
 class HostedWatchdog:
@@ -41,12 +47,10 @@ class HostedWatchdog:
     def __init__(self, name: str, heartbeat_dir: str) -> None:
         self._name = name
         self._watchdog = Watchdog(heartbeat_dir)
-        self._scanning: asyncio.Task[None] | None = None
+        self._scanning = asyncio.ensure_future(self._scan_forever())
 
-    async def start(self) -> list[int]:
-        """Begin scanning, once. Returns the processes killed so far."""
-        if self._scanning is None:
-            self._scanning = asyncio.ensure_future(self._scan_forever())
+    async def killed(self) -> list[int]:
+        """The processes killed so far. An answer also says that the watchdog is there."""
         return self._watchdog.killed
 
     async def _scan_forever(self) -> None:
@@ -59,26 +63,25 @@ class HostedWatchdog:
 
 
 class HostedSupervisor:
-    """The supervisor. Contacts nobody before ``start``."""
+    """The supervisor. Its constructor contacts nobody; what it starts does."""
 
     def __init__(self, config: ActorsConfig) -> None:
         self._config = config
         self._heartbeat = Heartbeat(config.heartbeat_dir, SUPERVISOR)
         self._overdue = OverdueHolds(config.shards)
-        self._loops: list[asyncio.Task[None]] = []
         self._watched: dict[str, Any] = {}
+        self._waking: dict[str, asyncio.Task[None]] = {}
+        self._loops = [
+            asyncio.ensure_future(self._every(TICK_MS, self._beat)),
+            asyncio.ensure_future(self._every(SWEEP_EVERY_MS, self._wake_overdue)),
+            asyncio.ensure_future(self._every(NODES_EVERY_MS, self._watch_nodes)),
+        ]
 
-    async def start(self) -> None:
-        """Begin to keep order, once."""
-        if not self._loops:
-            await self._watch_nodes()
-            self._loops = [
-                asyncio.ensure_future(self._every(TICK_MS, self._beat)),
-                asyncio.ensure_future(self._every(SWEEP_EVERY_MS, self._wake_overdue)),
-                asyncio.ensure_future(self._every(NODES_EVERY_MS, self._watch_nodes)),
-            ]
+    async def watched_nodes(self) -> list[str]:
+        """The nodes that have a watchdog. An answer also says that the supervisor is there."""
+        return list(self._watched)
 
-    async def _every(self, pause_ms: int, work: Any) -> None:
+    async def _every(self, pause_ms: int, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
                 await work()
@@ -95,11 +98,18 @@ class HostedSupervisor:
         for show_id, placement in await self._overdue.find():
             name = actor_name(show_id, placement, self._config.shards, self._config.pool_slots)
             by_actor.setdefault(name, []).append(show_id)
-        await asyncio.gather(*(self._wake(name, shows) for name, shows in by_actor.items()))
+        for name, show_ids in by_actor.items():
+            # One actor that hangs must not keep the others' holds from ending.
+            if name not in self._waking:
+                self._waking[name] = task = asyncio.ensure_future(self._wake(name, show_ids))
+                task.add_done_callback(partial(self._woken, name))
+
+    def _woken(self, name: str, _: asyncio.Task[None]) -> None:
+        del self._waking[name]
 
     async def _wake(self, name: str, show_ids: list[ShowId]) -> None:
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WAKE_TIMEOUT_S):
                 await RemoteShowActor(name, self._config).wake(show_ids)
         except (Fault, TimeoutError) as error:
             log.warning("%s could not be woken for overdue holds: %r", name, error)
@@ -111,11 +121,13 @@ class HostedSupervisor:
             self._watched[node_id] = watchdog
         for node_id in self._watched.keys() - alive:
             del self._watched[node_id]
-        for node_id, watchdog in self._watched.items():
+        for node_id, watchdog in list(self._watched.items()):
             try:
-                # A watchdog that was restarted by Ray has to be told to start again.
-                async with asyncio.timeout(5):
-                    await watchdog.start.remote()
+                async with asyncio.timeout(WATCHDOG_ANSWERS_WITHIN_S):
+                    await watchdog.killed.remote()
+            except ActorDiedError:
+                log.warning("the watchdog of node %s is gone: the next round starts it", node_id)
+                del self._watched[node_id]
             except (RayError, TimeoutError) as error:
                 log.warning("the watchdog of node %s does not answer: %r", node_id, error)
 
@@ -132,9 +144,9 @@ def start_watchdog(node_id: str, config: ActorsConfig) -> Any:
 
 
 def start_supervisor(config: ActorsConfig) -> Any:
-    """The house's supervisor, started if it is not there and told to begin. Blocks."""
+    """The house's supervisor, started if it is not there. Blocks until it answers."""
     supervisor = _options(ray.remote(HostedSupervisor), SUPERVISOR, config).remote(config)
-    ray.get(supervisor.start.remote())
+    ray.get(supervisor.watched_nodes.remote())
     return supervisor
 
 

@@ -17,9 +17,9 @@ import logging
 import os
 import signal
 import time
-from pathlib import Path
 
 from actors.heartbeat import Sign, read_signs
+from actors.process import look_at
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +45,11 @@ class Watchdog:
             self._trusts_signs_from_ms = now_ms
         self._scanned_at_ms = now_ms
         for sign in read_signs(self._heartbeat_dir):
-            state = _process_state(sign.pid)
-            if state is None:
+            look = look_at(sign.pid)
+            if look is None or look.birth != sign.birth:
                 with contextlib.suppress(FileNotFoundError):
                     sign.path.unlink()
-            elif self._is_silent(sign, state, now_ms):
+            elif self._is_silent(sign, look.state, now_ms):
                 self._kill(sign)
 
     def _is_silent(self, sign: Sign, state: str, now_ms: int) -> bool:
@@ -61,25 +61,6 @@ class Watchdog:
         self.killed.append(sign.pid)
         with contextlib.suppress(ProcessLookupError):
             os.kill(sign.pid, signal.SIGKILL)
-
-
-def _process_state(pid: int) -> str | None:
-    """The kernel's one-letter state of a process (R, S, D, T, ...); None when it is gone.
-
-    Where there is no /proc, a process that exists counts as sleeping.
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except FileNotFoundError:
-        if Path("/proc/self").exists():
-            return None
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return None
-        return "S"
-    state = stat.rpartition(")")[2].split()[0]
-    return None if state in "ZX" else state
 
 
 def _now_ms() -> int:

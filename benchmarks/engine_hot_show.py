@@ -15,6 +15,7 @@ import itertools
 import statistics
 
 import asyncpg
+import uvloop
 
 from actors.activation import connect_refs
 from actors.show_ref import ShowRefs
@@ -115,7 +116,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=256)
     options = parser.parse_args()
     with private_house() as house:
-        asyncio.run(measure(house, options.rounds, options.seconds, options.clients))
+        uvloop.run(measure(house, options.rounds, options.seconds, options.clients))
 
 
 if __name__ == "__main__":

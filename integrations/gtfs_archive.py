@@ -10,10 +10,11 @@ Guarantees, because feeds come from strangers and are larger than memory:
 from __future__ import annotations
 
 import csv
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from operator import itemgetter
 from pathlib import Path
 from typing import IO, NamedTuple, TypeAlias
@@ -42,6 +43,17 @@ FEED_FILES = (
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with a file's name, the bytes of it that are read, and its size in bytes."""
 
+# What zipfile raises for archives that are damaged, or that it does not understand.
+_ARCHIVE_FAULTS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    RuntimeError,  # A password, and NotImplementedError for unknown methods.
+    ValueError,
+    KeyError,
+    struct.error,
+)
 _SMALL_FILE_BYTES = 16 * 1024**2
 _LINE_BYTES_MAX = 1024**2
 _PROGRESS_STEP_BYTES = 1024**2
@@ -104,9 +116,9 @@ class FeedFiles:
             try:
                 with zipfile.ZipFile(path) as archive:
                     self._survey(archive)
-            except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-                if isinstance(error, UnusableFeed):
-                    raise
+            except UnusableFeed:
+                raise
+            except _ARCHIVE_FAULTS as error:
                 raise unusable(path.name, f"not a zip archive that can be read: {error}") from error
         else:
             raise unusable(str(path), "there is no such file or folder")
@@ -197,18 +209,17 @@ class FeedFiles:
 
     @contextmanager
     def _open(self, name: str) -> Iterator[IO[bytes]]:
-        try:
-            if name not in self._member_of:
-                with (self.path / name).open("rb") as stream:
-                    yield stream
-                return
-            with (
-                zipfile.ZipFile(self.path) as archive,
-                archive.open(self._member_of[name]) as stream,
-            ):
-                yield stream
-        except (zipfile.BadZipFile, OSError) as error:
-            raise unusable(name, f"cannot be opened: {error}") from error
+        with ExitStack() as stack:
+            try:
+                stream: IO[bytes]
+                if name in self._member_of:
+                    archive = stack.enter_context(zipfile.ZipFile(self.path))
+                    stream = stack.enter_context(archive.open(self._member_of[name]))
+                else:
+                    stream = stack.enter_context((self.path / name).open("rb"))
+            except _ARCHIVE_FAULTS as error:
+                raise unusable(name, f"cannot be opened: {error}") from error
+            yield stream
 
     def _survey(self, archive: zipfile.ZipFile) -> None:
         """Find the feed's files among the members and refuse what looks like a trap."""

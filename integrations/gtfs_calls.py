@@ -4,14 +4,22 @@ A feed may leave out times between timed stops, may give no coordinates, and mea
 distances along a shape in a unit that it does not name. What is missing is filled in so that
 times and distances never fall along the trip.
 
-Timetables that people type have times that run backwards. A small slip is told, and the
-earlier of the two contradicting times is taken: whoever trusts it waits a little, and nobody
-comes too late. More than a slip is a ``TripFault``, because then nobody can tell what is meant.
+Timetables that people type have times that run backwards. The times of a trip in travelling
+order (arrival, departure, arrival, ...) may never fall, so as many of them as possible are kept,
+and every other one is told and counts as missing. A wrong time is thus outvoted by the others,
+however far off it is. Where they are as many on both sides,
+
+- the shorter ride is kept: a typing error at an end makes a ride hours longer, and in the middle
+  it changes no length;
+- then the earlier times: whoever trusts them waits a little, and nobody comes too late.
+
+Too many contradictions are a ``TripFault``, because then nobody can tell what is meant.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect, bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -22,8 +30,12 @@ from reservation.route import Stop
 EARTH_RADIUS_M = 6_371_008.8
 """The mean radius; along a line the error against the ellipsoid is below half a percent."""
 
-SLIP_S_MAX = 10 * 60
-"""A time that is up to this much too late is a slip of the pen."""
+GIVEN_PER_CONTRADICTION_MIN = 3
+"""Of so many given times at most one may contradict the others, or the trip is left out.
+
+One wrong row (two times) of a trip with three stops is just within it: two good rows are the
+fewest that can outvote a bad one.
+"""
 
 _METRES_OF_UNIT = (0.3048, 1.0, 1_000.0, 1_609.344)
 # A way is never shorter than the straight line (2 % for rounded coordinates), and a shape
@@ -47,6 +59,14 @@ class Slip(NamedTuple):
     reason: str
 
 
+class _Moment(NamedTuple):
+    """A time that the feed gives. Moments sort in travelling order."""
+
+    position: int
+    is_departure: bool
+    at_s: int
+
+
 def stops_of(
     calls: Sequence[Call], places: Mapping[str, FeedStop]
 ) -> tuple[tuple[Stop, ...], list[Slip]]:
@@ -56,8 +76,7 @@ def stops_of(
         The stops, and the times that had to be corrected.
 
     Raises:
-        TripFault: fewer than two calls, no time at an end, or times that contradict each other
-            by more than ``SLIP_S_MAX``.
+        TripFault: fewer than two calls, no time at an end, or too many contradictions.
     """
     if len(calls) < 2:
         line = calls[0].line if calls else 0
@@ -91,71 +110,126 @@ def times_of(calls: Sequence[Call]) -> tuple[list[tuple[int, int]], list[Slip]]:
     """Arrival and departure at each call; missing ones lie evenly between their neighbours.
 
     "Evenly" is by distance where the feed gives usable ones, and by the count of stops else.
+    A call of which one time is kept has that one twice.
 
     Returns:
         The times, and the ones that had to be corrected.
 
     Raises:
-        TripFault: no time at an end, or a contradiction of more than ``SLIP_S_MAX``.
+        TripFault: no time at an end, or too many contradictions.
     """
-    for call, end in ((calls[0], "first"), (calls[-1], "last")):
-        if call.arrival_s is None:
-            raise TripFault(call.line, f"no time at the {end} stop")
-    timed, slips = _timed_calls(calls)
+    moments = _moments_of(calls)
+    kept = [moments[index] for index in longest_rise([moment.at_s for moment in moments])]
+    dropped = sorted(set(moments).difference(kept))
+    if len(dropped) * GIVEN_PER_CONTRADICTION_MIN > len(moments):
+        count = f"{len(dropped)} of {len(moments)} times contradict the others"
+        line = calls[dropped[0].position].line
+        raise TripFault(line, f"{count}: {_contradiction(calls, kept, dropped[0])}")
+    _require_ends(calls, kept, dropped)
+    times = _interpolated(calls, kept)
+    slips = []
+    for moment in dropped:
+        call = calls[moment.position]
+        if moment.is_departure and call.arrival_s == call.departure_s:
+            # Told already, with the arrival; the feed may have given one time only.
+            continue
+        # Its arrival and its departure are the same now.
+        taken = clock(times[moment.position][0])
+        reason = f"{_contradiction(calls, kept, moment)}; taken as {taken}"
+        slips.append(Slip(call.line, reason))
+    return times, slips
+
+
+def _moments_of(calls: Sequence[Call]) -> list[_Moment]:
+    moments: list[_Moment] = []
+    for position, call in enumerate(calls):
+        if call.arrival_s is not None and call.departure_s is not None:
+            moments.append(_Moment(position, False, call.arrival_s))
+            moments.append(_Moment(position, True, call.departure_s))
+    return moments
+
+
+def longest_rise(numbers: Sequence[int]) -> list[int]:
+    """The indices of a longest part of the numbers that never falls.
+
+    Of several, the one with the smallest difference between its ends, and then the smallest sum.
+
+    Example:
+        >>> longest_rise([1903, 904, 1914, 1915])
+        [0, 2, 3]
+    """
+    # A run ranks by its length and then by its first number; of two runs that end with one
+    # number, the higher rank is better whatever follows. The lists hold the runs worth going on
+    # with, by rising last number and rising rank: one that ends higher and does not rank higher
+    # can only lose. That keeps the lowest numbers of each rank too, and so the smallest sum.
+    ends: list[int] = []
+    ranks: list[tuple[int, int]] = []
+    indices: list[int] = []
+    index_before: list[int] = []
+    best, best_index = (0, 0), -1
+    for index, number in enumerate(numbers):
+        end = bisect_right(ends, number)
+        index_before.append(indices[end - 1] if end else -1)
+        length, first = ranks[end - 1] if end else (0, number)
+        rank = (length + 1, first)
+        start = end - 1 if end and ends[end - 1] == number else end
+        while end < len(ranks) and ranks[end] <= rank:
+            end += 1
+        ends[start:end], ranks[start:end], indices[start:end] = [number], [rank], [index]
+        # Of equally good runs the later one is the lower one: it could not follow the other.
+        best, best_index = max((best, best_index), ((length + 1, first - number), index))
+    rise: list[int] = []
+    while best_index >= 0:
+        rise.append(best_index)
+        best_index = index_before[best_index]
+    return rise[::-1]
+
+
+def _contradiction(calls: Sequence[Call], kept: Sequence[_Moment], moment: _Moment) -> str:
+    """What a dropped time contradicts: the next kept one on one of its sides."""
+    place = bisect(kept, moment)
+    if place and kept[place - 1].at_s > moment.at_s:
+        order, other = "before", kept[place - 1]
+    else:
+        # A longest rise has room for every time that contradicts neither neighbour.
+        order, other = "after", kept[place]
+        assert other.at_s < moment.at_s
+    return f"{_named(calls, moment)} is {order} {_named(calls, other)}"
+
+
+def _named(calls: Sequence[Call], moment: _Moment) -> str:
+    call = calls[moment.position]
+    name = "departure" if moment.is_departure else "arrival"
+    if call.arrival_s == call.departure_s:
+        name = "time"
+    return f"{name} {clock(moment.at_s)} at {call.stop_id}"
+
+
+def _require_ends(
+    calls: Sequence[Call], kept: Sequence[_Moment], dropped: Sequence[_Moment]
+) -> None:
+    """Raise ``TripFault`` when the first or the last call has no time that is kept."""
+    timed = {moment.position for moment in kept}
+    for position, end in ((0, "first"), (len(calls) - 1, "last")):
+        if position not in timed:
+            why = [_contradiction(calls, kept, m) for m in dropped if m.position == position]
+            reason = ": ".join((f"no time at the {end} stop", *why[:1]))
+            raise TripFault(calls[position].line, reason)
+
+
+def _interpolated(calls: Sequence[Call], kept: Sequence[_Moment]) -> list[tuple[int, int]]:
+    """Arrival and departure at each call, from the kept moments."""
+    kept_of: dict[int, list[int]] = {}
+    for moment in kept:
+        kept_of.setdefault(moment.position, []).append(moment.at_s)
+    timed = [(position, at_s[0], at_s[-1]) for position, at_s in kept_of.items()]
     times: list[tuple[int, int]] = [timed[0][1:]]
     for (before, _, left_s), (after, reached_s, leaves_s) in pairwise(timed):
         for share in _shares(calls[before : after + 1]):
             between_s = left_s + int((reached_s - left_s) * share)
             times.append((between_s, between_s))
         times.append((reached_s, leaves_s))
-    return times, slips
-
-
-def _timed_calls(calls: Sequence[Call]) -> tuple[list[tuple[int, int, int]], list[Slip]]:
-    """Position, arrival and departure of the calls that have times, in order and never falling.
-
-    They are read from the last to the first, so that of two contradicting times the earlier
-    one stands and the ones before it give way.
-    """
-    timed: list[tuple[int, int, int]] = []
-    slips: list[Slip] = []
-    for position in range(len(calls) - 1, -1, -1):
-        call = calls[position]
-        if call.arrival_s is None or call.departure_s is None:
-            continue
-        departure_s = call.departure_s
-        if timed and timed[-1][1] < departure_s:
-            after, reached_s, _ = timed[-1]
-            slips.append(
-                _slip(
-                    calls[after].line,
-                    f"leaves {call.stop_id} at {clock(departure_s)}, after it has arrived "
-                    f"at {calls[after].stop_id} at {clock(reached_s)}",
-                    departure_s,
-                    reached_s,
-                )
-            )
-            departure_s = reached_s
-        arrival_s = call.arrival_s
-        if departure_s < arrival_s:
-            slips.append(
-                _slip(
-                    call.line,
-                    f"arrives at {call.stop_id} at {clock(arrival_s)}, after it has left "
-                    f"at {clock(departure_s)}",
-                    arrival_s,
-                    departure_s,
-                )
-            )
-            arrival_s = departure_s
-        timed.append((position, arrival_s, departure_s))
-    return timed[::-1], slips[::-1]
-
-
-def _slip(line: int, reason: str, given_s: int, taken_s: int) -> Slip:
-    if given_s - taken_s > SLIP_S_MAX:
-        raise TripFault(line, reason)
-    return Slip(line, f"{reason}; taken as {clock(taken_s)}")
+    return times
 
 
 def clock(seconds: int) -> str:

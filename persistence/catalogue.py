@@ -6,7 +6,6 @@ memory once they have been read. Shows are read from Postgres every time.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -30,15 +29,15 @@ from persistence.catalogue_writes import PutCounts, RefusedShow
 from persistence.content_cache import ContentCache
 from persistence.plan_codec import decode_labels, decode_layout, decode_stops
 from persistence.queries import load_queries
-from reservation.faults import Fault, OutcomeUnknown, ShowNotFound, ShowUnavailable
+from persistence.sessions import reading, writing
+from reservation.faults import ShowNotFound
 from reservation.ids import is_show_id
 from reservation.route import Route
 from reservation.show import Placement, Show
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from persistence.catalogue_writes import Connection
     from reservation.ids import ShowId
     from reservation.listing import ShowListing
     from reservation.seating_plan import SeatingPlan
@@ -63,12 +62,6 @@ STOPS_CACHED_MAX = 100_000
 
 _QUERIES = load_queries("catalogue.sql")
 _NO_ROUTE = Route()
-_DATABASE_AWAY = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-)
 
 
 class Catalogue:
@@ -138,7 +131,7 @@ class Catalogue:
             ShowNotFound: there is no such show.
         """
         if is_show_id(show_id):
-            async with self._writing() as connection:
+            async with writing(self._pool) as connection:
                 status = await connection.execute(
                     _QUERIES["set_placement"], show_id, placement.value
                 )
@@ -180,7 +173,7 @@ class Catalogue:
         rows: list[asyncpg.Record] = []
         attempts = attempts_at(search)
         if attempts:
-            async with self._reading() as connection:
+            async with reading(self._pool) as connection:
                 for query, arguments in attempts:
                     rows = await connection.fetch(_QUERIES[query], *arguments)
                     if len(rows) > search.limit:
@@ -201,13 +194,13 @@ class Catalogue:
         words = stop_words_of(prefix)
         if words is None:
             return ()
-        async with self._reading() as connection:
+        async with reading(self._pool) as connection:
             rows = await connection.fetch(_QUERIES["match_stops"], *words, limit)
         return tuple(StopMatch(row["place_code"], row["name"]) for row in rows)
 
     async def count_shows(self) -> int:
         """How many shows there are, cancelled ones included."""
-        async with self._reading() as connection:
+        async with reading(self._pool) as connection:
             count: int = await connection.fetchval(_QUERIES["count_shows"])
         return count
 
@@ -228,7 +221,7 @@ class Catalogue:
                 begins with the name of the field.
         """
         row = catalogue_writes.plan_row(plan_id, plan, document, extras)
-        async with self._writing() as connection:
+        async with writing(self._pool) as connection:
             await connection.execute(_QUERIES["put_plan"], *row)
 
     async def put_routes(self, routes: Mapping[str, tuple[str, Route]]) -> int:
@@ -241,7 +234,7 @@ class Catalogue:
                 begins with the path of the field. Nothing was stored.
         """
         rows = catalogue_writes.check_routes(routes)
-        async with self._writing() as connection, connection.transaction():
+        async with writing(self._pool) as connection, connection.transaction():
             return await catalogue_writes.put_routes(connection, routes, rows)
 
     async def put_shows(self, listings: Sequence[ShowListing]) -> PutCounts:
@@ -257,13 +250,13 @@ class Catalogue:
             instants or end before they start, texts that cannot be stored, and a second
             listing with the same source key and different content.
         """
-        async with self._writing() as connection, connection.transaction():
+        async with writing(self._pool) as connection, connection.transaction():
             return await catalogue_writes.put_shows(connection, listings)
 
     async def _find(self, query: str, key: str) -> asyncpg.Record | None:
         if not _may_be_id(key):
             return None
-        async with self._reading() as connection:
+        async with reading(self._pool) as connection:
             return await connection.fetchrow(_QUERIES[query], key)
 
     async def _read_layout(self, plan_id: str) -> SeatingPlan | None:
@@ -277,52 +270,6 @@ class Catalogue:
     async def _read_route(self, route_id: str) -> Route | None:
         row = await self._find("load_route", route_id)
         return None if row is None else decode_stops(row["stops"])
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[Connection]:
-        async with self._connected(_unavailable) as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[Connection]:
-        async with self._connected(_unknown) as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def _connected(
-        self, when_lost: Callable[[Exception], Fault]
-    ) -> AsyncIterator[Connection]:
-        try:
-            connection = await self._pool.acquire()
-        except (*_DATABASE_AWAY, asyncpg.InterfaceError) as error:
-            raise _unavailable(error) from error
-        try:
-            yield connection
-        except _DATABASE_AWAY as error:
-            raise when_lost(error) from error
-        except asyncpg.InterfaceError as error:
-            # Said of a connection that is gone, and of mistakes in our own calls.
-            if _is_lost(connection):
-                raise when_lost(error) from error
-            raise
-        finally:
-            await self._pool.release(connection)
-
-
-def _is_lost(connection: Connection) -> bool:
-    try:
-        return connection.is_closed()
-    except asyncpg.InterfaceError:
-        # The pool takes a connection that broke away from us by itself.
-        return True
-
-
-def _unavailable(error: Exception) -> Fault:
-    return ShowUnavailable(f"the catalogue cannot be reached ({error!r})")
-
-
-def _unknown(error: Exception) -> Fault:
-    return OutcomeUnknown(f"the catalogue went away while it was being changed ({error!r})")
 
 
 def _may_be_id(text: str) -> bool:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import asyncpg
 import orjson
 
 from persistence.hold_rows import hold_of
 from persistence.queries import load_queries
-from persistence.sessions import Pool
+from persistence.sessions import Pool, reading
 from persistence.shards import ShardMap
 from reservation.hold import Hold
 from reservation.ids import BookingId, CustomerId, HoldId, ShowId, show_id_of
@@ -56,7 +57,10 @@ class SeatMapSnapshot:
 
 
 class ClaimReader:
-    """Reads what the owners wrote. Never changes anything, never asks an actor."""
+    """Reads what the owners wrote. Never changes anything, never asks an actor.
+
+    Every method raises ``ShowUnavailable`` when its database is away.
+    """
 
     def __init__(self, pools: Sequence[Pool], shards: ShardMap) -> None:
         """``pools`` are in the order of the shard map's databases."""
@@ -65,14 +69,15 @@ class ClaimReader:
 
     async def find_hold(self, hold_id: HoldId) -> Hold | None:
         """The hold, with its booking when it was confirmed; None when there is none."""
-        row = await self._pool(show_id_of(hold_id)).fetchrow(_SQL["find_hold"], hold_id)
+        async with reading(self._pool(show_id_of(hold_id))) as connection:
+            row = await connection.fetchrow(_SQL["find_hold"], hold_id)
         return hold_of(row) if row is not None else None
 
     async def list_live_holds(self, customer_id: CustomerId) -> list[Hold]:
         """A customer's live holds on all shows, the one that ends first at the top."""
         pages = await asyncio.gather(
             *(
-                pool.fetch(_SQL["list_live_holds"], customer_id, LIVE_HOLDS_LISTED_MAX)
+                _fetch(pool, _SQL["list_live_holds"], customer_id, LIVE_HOLDS_LISTED_MAX)
                 for pool in self._pools
             )
         )
@@ -86,7 +91,7 @@ class ClaimReader:
         at_ms, booking_id = after or (_AFTER_EVERYTHING, "")
         pages = await asyncio.gather(
             *(
-                pool.fetch(_SQL["list_bookings"], customer_id, at_ms, booking_id, limit + 1)
+                _fetch(pool, _SQL["list_bookings"], customer_id, at_ms, booking_id, limit + 1)
                 for pool in self._pools
             )
         )
@@ -98,11 +103,13 @@ class ClaimReader:
 
     async def version_of(self, show_id: ShowId) -> int:
         """The show's sequence number; it rises with every change of the seat map."""
-        return await self._pool(show_id).fetchval(_SQL["version_of"], show_id) or 0
+        async with reading(self._pool(show_id)) as connection:
+            return await connection.fetchval(_SQL["version_of"], show_id) or 0
 
     async def seat_map(self, show_id: ShowId) -> SeatMapSnapshot:
         """All claims of a show at one moment."""
-        row = await self._pool(show_id).fetchrow(_SQL["seat_map"], show_id)
+        async with reading(self._pool(show_id)) as connection:
+            row = await connection.fetchrow(_SQL["seat_map"], show_id)
         assert row is not None
         seq, groups, holds, blocks, admissions = row
         taken: dict[int, int] = {}
@@ -121,6 +128,11 @@ class ClaimReader:
 
     def _pool(self, show_id: ShowId) -> Pool:
         return self._pools[self._shards.database_of(show_id)]
+
+
+async def _fetch(pool: Pool, query: str, *arguments: object) -> list[asyncpg.Record]:
+    async with reading(pool) as connection:
+        return await connection.fetch(query, *arguments)
 
 
 def _cursor_of(hold: Hold) -> BookingCursor:

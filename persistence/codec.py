@@ -159,6 +159,9 @@ def decode_events(text: str | bytes) -> list[Event]:
         ValueError: not a JSON array of known events.
     """
     try:
-        return [_OF_RECORD[record["kind"]](record) for record in orjson.loads(text)]
+        records = orjson.loads(text)
+        if not isinstance(records, list):
+            raise TypeError("not an array")
+        return [_OF_RECORD[record["kind"]](record) for record in records]
     except (KeyError, TypeError, orjson.JSONDecodeError) as error:
         raise ValueError(f"journal: unreadable events ({error!r})") from error

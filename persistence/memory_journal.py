@@ -272,6 +272,11 @@ class MemoryJournal:
         await asyncio.sleep(0)
         activation = self._store.activate(show)
         self._owned[show.show_id] = (activation.epoch, activation.seq)
+        stale = self._futures.pop(show.show_id, None)
+        if stale is not None:
+            # Decided on the memory of an earlier epoch; ours must not write it.
+            self._waiting -= len(self._pending.pop(show.show_id))
+            _end(stale, Fenced(f"{show.show_id} has a newer owner"))
         return activation
 
     def append(self, show_id: ShowId, events: Sequence[Event]) -> asyncio.Future[int]:
@@ -280,7 +285,7 @@ class MemoryJournal:
         if future is None:
             future = self._futures[show_id] = asyncio.get_running_loop().create_future()
             # A batch nobody waits for may still fail; that is not an unhandled error.
-            future.add_done_callback(lambda done: done.exception())
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._pending.setdefault(show_id, []).extend(events)
         self._waiting += len(events)
         if self._flusher is None or self._flusher.done():
@@ -289,7 +294,8 @@ class MemoryJournal:
 
     def tail(self, show_id: ShowId) -> asyncio.Future[int] | None:
         """See ``Journal.tail``."""
-        return self._futures.get(show_id) or self._flight.get(show_id)
+        future = self._futures.get(show_id) or self._flight.get(show_id)
+        return future if future is not None and not future.done() else None
 
     async def lost(self, show_ids: Iterable[ShowId]) -> set[ShowId]:
         """See ``Journal.lost``."""
@@ -325,26 +331,39 @@ class MemoryJournal:
             await asyncio.sleep(0)
             batch, self._pending = self._pending, {}
             self._flight, self._futures = self._futures, {}
+            owned = {show_id: self._owned.get(show_id) for show_id in batch}
             await self.gate.wait()
             for show_id, events in batch.items():
                 self._waiting -= len(events)
-                self._write(show_id, events)
+                self._write(show_id, owned[show_id], events)
             self._flight = {}
 
-    def _write(self, show_id: ShowId, events: list[Event]) -> None:
+    def _write(self, show_id: ShowId, owned: tuple[int, int] | None, events: list[Event]) -> None:
         future = self._flight[show_id]
-        owned = self._owned.get(show_id)
         try:
             if owned is None:
                 raise Fenced(f"{show_id} is not activated here")
             epoch, seq = owned
             self._store.write(show_id, epoch, seq + 1, events)
-        except Fault as fault:
-            self._owned.pop(show_id, None)
-            future.set_exception(fault)
+        except Exception as error:
+            fault = error if isinstance(error, Fault) else Diverged(f"{show_id}: {error!r}")
+            _end(future, fault)
+            # Activated anew in the meantime, the show has a new story and a new epoch.
+            if self._owned.get(show_id) == owned:
+                self._owned.pop(show_id, None)
         else:
-            self._owned[show_id] = (epoch, seq + 1)
-            future.set_result(seq + 1)
+            if self._owned.get(show_id) == owned:
+                self._owned[show_id] = (epoch, seq + 1)
+            _end(future, seq + 1)
+
+
+def _end(future: asyncio.Future[int], outcome: int | Fault) -> None:
+    if future.done():
+        return  # Somebody who waited for it was cancelled.
+    if isinstance(outcome, Fault):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
 
 
 def _cancel(booking: Booking, at_ms: int) -> None:

@@ -11,12 +11,15 @@ when the answer is back. One statement carries the batch of every show of this o
                                                                      others are sent again
     another error of the statement  nothing was written              sent one show at a time; the
                                                                      one that fails alone Diverged
-    busy, out of space, shutdown    nothing was written              sent again after a pause
-    no answer, connection lost      UNKNOWN                          connect again, look into the
+    busy, out of space              nothing was written              sent again after a pause
+    no answer, session lost         UNKNOWN                          connect again, look into the
                                                                      journal, then end or resend
 
 The last line is why a batch carries (epoch, seq): whether it was written can be read, and if the
 lost statement is still running somewhere, it and its repetition cannot both win.
+
+Nothing waits on a silent line: a request that is not answered in time ends with its connection,
+and the next one opens another. A connection that a firewall forgot would be silent for minutes.
 """
 
 from __future__ import annotations
@@ -24,8 +27,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
 import orjson
@@ -35,7 +38,7 @@ from persistence.hold_rows import hold_of
 from persistence.journal import Activation
 from persistence.projection import Projection
 from persistence.queries import load_queries
-from persistence.sessions import Connection, open_pool, open_writer
+from persistence.sessions import Connection, Pool, open_pool, open_writer
 from reservation.events import Event
 from reservation.faults import Diverged, Fault, Fenced, ShowUnavailable
 from reservation.ids import ShowId
@@ -43,30 +46,37 @@ from reservation.show import Show
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 COMMIT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 10.0
 RETRY_PAUSES_S = (0.02, 0.05, 0.1, 0.25, 0.5)
 ACTIVATION_LOCK_TIMEOUT_MS = 500
 ACTIVATION_ATTEMPTS = 3
 
 _SQL = load_queries("journal.sql")
 
-_CONNECTION_TROUBLE = (
+# The session is over, or of no use: it was ended by hand or by a time-out, its server stops, has
+# become a read-only standby, or does not let us in. None of it says a word about the last batch.
+_SESSION_TROUBLE = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InvalidTransactionStateError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
 )
 _PASSING_TROUBLE = (
     asyncpg.LockNotAvailableError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.InsufficientResourcesError,
-    asyncpg.QueryCanceledError,
     asyncpg.PostgresIOError,
 )
+_UNREACHABLE = (*_SESSION_TROUBLE, *_PASSING_TROUBLE)
 
 
 class _Owned(NamedTuple):
@@ -99,7 +109,7 @@ class PostgresJournal:
         self._dsn = dsn
         self._owner = owner
         self._writer: Connection | None = None
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._pool: Pool | None = None
         self._owned: dict[ShowId, _Owned] = {}
         self._open: dict[ShowId, _Entry] = {}
         self._flight: dict[ShowId, _Entry] = {}
@@ -111,23 +121,27 @@ class PostgresJournal:
 
     async def now_ms(self) -> int:
         """See ``Journal.now_ms``."""
-        return int(await self._read(_SQL["now_ms"]))
+        return int(await self._read(lambda pool: pool.fetchval(_SQL["now_ms"])))
 
     async def activate(self, show: Show) -> Activation:
         """See ``Journal.activate``."""
-        capacities = [tier.capacity for tier in show.plan.admission_tiers]
-        shape = (show.route.leg_count, show.plan.seat_count, capacities)
-        try:
-            pool = await self._reading_pool()
-            epoch, seq = await self._take_epoch(pool, show.show_id, shape)
-            activation = await self._load(pool, show.show_id, epoch, seq)
-        except (*_CONNECTION_TROUBLE, *_PASSING_TROUBLE) as error:
-            raise ShowUnavailable(f"the database cannot be reached: {error!r}") from error
-        self._owned[show.show_id] = _Owned(epoch, seq)
+        activation = await self._read(lambda pool: self._activate(pool, show))
+        show_id = show.show_id
+        stale = self._open.pop(show_id, None)
+        if stale is not None:
+            # Decided on the memory of an earlier epoch; ours must not write it.
+            self._end(stale, Fenced(f"{show_id} has a newer owner"))
+        self._owned[show_id] = _Owned(activation.epoch, activation.seq)
         return activation
 
+    async def _activate(self, pool: Pool, show: Show) -> Activation:
+        capacities = [tier.capacity for tier in show.plan.admission_tiers]
+        shape = (show.route.leg_count, show.plan.seat_count, capacities)
+        epoch, seq = await self._take_epoch(pool, show.show_id, shape)
+        return await self._load(pool, show.show_id, epoch, seq)
+
     async def _take_epoch(
-        self, pool: asyncpg.Pool[asyncpg.Record], show_id: ShowId, shape: tuple[int, int, list[int]]
+        self, pool: Pool, show_id: ShowId, shape: tuple[int, int, list[int]]
     ) -> tuple[int, int]:
         for attempt in range(ACTIVATION_ATTEMPTS):
             try:
@@ -145,9 +159,7 @@ class PostgresJournal:
                 return row[0], row[1]
         raise AssertionError("unreachable")
 
-    async def _load(
-        self, pool: asyncpg.Pool[asyncpg.Record], show_id: ShowId, epoch: int, seq: int
-    ) -> Activation:
+    async def _load(self, pool: Pool, show_id: ShowId, epoch: int, seq: int) -> Activation:
         async with (
             pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -163,10 +175,7 @@ class PostgresJournal:
     async def lost(self, show_ids: Iterable[ShowId]) -> set[ShowId]:
         """See ``Journal.lost``."""
         wanted = list(show_ids)
-        try:
-            rows = await (await self._reading_pool()).fetch(_SQL["find_owners"], wanted)
-        except (*_CONNECTION_TROUBLE, *_PASSING_TROUBLE) as error:
-            raise ShowUnavailable(f"the database cannot be reached: {error!r}") from error
+        rows = await self._read(lambda pool: pool.fetch(_SQL["find_owners"], wanted))
         epochs = {row["show_id"]: row["epoch"] for row in rows}
         return {
             show_id
@@ -174,18 +183,25 @@ class PostgresJournal:
             if show_id not in self._owned or epochs.get(show_id) != self._owned[show_id].epoch
         }
 
-    async def _read(self, query: str) -> int:
+    async def _read(self, work: Callable[[Pool], Coroutine[Any, Any, T]]) -> T:
+        """Do what is not on the write path.
+
+        Raises:
+            ShowUnavailable: the store cannot be reached.
+        """
         try:
-            return int(await (await self._reading_pool()).fetchval(query))
-        except (*_CONNECTION_TROUBLE, *_PASSING_TROUBLE) as error:
+            if self._pool is None:
+                self._pool = await open_pool(
+                    self._dsn, self._owner, size_max=2, lock_timeout_ms=ACTIVATION_LOCK_TIMEOUT_MS
+                )
+            return await _answer_within(READ_TIMEOUT_S, work(self._pool), self._end_pool)
+        except _UNREACHABLE as error:
             raise ShowUnavailable(f"the database cannot be reached: {error!r}") from error
 
-    async def _reading_pool(self) -> asyncpg.Pool[asyncpg.Record]:
-        if self._pool is None:
-            self._pool = await open_pool(
-                self._dsn, self._owner, size_max=2, lock_timeout_ms=ACTIVATION_LOCK_TIMEOUT_MS
-            )
-        return self._pool
+    def _end_pool(self) -> None:
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool = None
 
     # -- appending ----------------------------------------------------------------------
 
@@ -206,7 +222,8 @@ class PostgresJournal:
     def tail(self, show_id: ShowId) -> asyncio.Future[int] | None:
         """See ``Journal.tail``."""
         entry = self._open.get(show_id) or self._flight.get(show_id)
-        return entry.future if entry is not None else None
+        # The flight goes on for its neighbours when this show's part of it has ended.
+        return entry.future if entry is not None and not entry.future.done() else None
 
     def forget(self, show_id: ShowId) -> None:
         """See ``Journal.forget``."""
@@ -260,29 +277,22 @@ class PostgresJournal:
                 return
             except ValueError as error:
                 # asyncpg calls an argument it cannot encode an interface error, too.
-                self._bug(entries, error)
-            except _CONNECTION_TROUBLE as error:
+                await self._refused(entries, error)
+            except _SESSION_TROUBLE as error:
                 log.warning("%s: the outcome of a batch is unknown: %r", self._owner, error)
-                await self._disconnect()
+                self._disconnect()
                 await self._pause(attempt)
                 await self._look_up(entries)
             except _PASSING_TROUBLE as error:
                 log.warning("%s: a batch is sent again: %r", self._owner, error)
                 await self._pause(attempt)
-            except asyncpg.PostgresError as error:
-                await self._refused(entries, error)
             except Exception as error:
-                self._bug(entries, error)
+                await self._refused(entries, error)
             attempt += 1
 
-    def _bug(self, entries: dict[ShowId, _Entry], error: Exception) -> None:
-        log.exception("bug: %s cannot send a batch", self._owner)
-        for show_id in list(entries):
-            self._fail(show_id, entries, Diverged(f"{show_id}: {error!r}"))
-
-    async def _refused(self, entries: dict[ShowId, _Entry], error: asyncpg.PostgresError) -> None:
+    async def _refused(self, entries: dict[ShowId, _Entry], error: Exception) -> None:
         """The statement failed and wrote nothing: find out which shows it failed for."""
-        if error.sqlstate == "HF004":
+        if isinstance(error, asyncpg.PostgresError) and error.sqlstate == "HF004":
             lost = [ShowId(show_id) for show_id in (error.detail or "").split()]
             # An earlier attempt whose answer was lost may have been written after all.
             await self._look_up({show_id: entries[show_id] for show_id in lost}, entries)
@@ -295,17 +305,15 @@ class PostgresJournal:
                 await self._commit(alone)
         else:
             (show_id,) = entries
-            log.error("%s: the database refuses a batch of %s: %s", self._owner, show_id, error)
-            self._fail(show_id, entries, Diverged(f"{show_id}: {error}"))
+            log.error("%s: a batch of %s cannot be written", self._owner, show_id, exc_info=error)
+            self._fail(show_id, entries, Diverged(f"{show_id}: {error!r}"))
 
     async def _send(self, entries: dict[ShowId, _Entry]) -> None:
-        if self._writer is None or self._writer.is_closed():
-            self._writer = await open_writer(self._dsn, self._owner)
         projection = Projection()
         for show_id, entry in entries.items():
             projection.add(show_id, entry.seq, entry.events)
-        statement = asyncio.ensure_future(
-            self._writer.execute(
+        await self._ask_writer(
+            lambda writer: writer.execute(
                 _SQL["append_batch"],
                 list(entries),
                 [entry.epoch for entry in entries.values()],
@@ -314,56 +322,72 @@ class PostgresJournal:
                 orjson.dumps(projection.sections).decode(),
             )
         )
-        done, _ = await asyncio.wait({statement}, timeout=COMMIT_TIMEOUT_S)
-        if not done:
-            # Cancelling would make the server cancel the statement, and a commit cancelled
-            # while it waits for a replica looks like a success. Cutting the line is honest.
-            self._writer.terminate()
-            await asyncio.wait({statement})
-            statement.exception()
-            raise TimeoutError("the database did not answer a batch")
-        statement.result()
+
+    async def _ask_writer(self, request: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        writer = self._writer
+        if writer is None or writer.is_closed():
+            writer = self._writer = await open_writer(self._dsn, self._owner)
+        # Cancelling would make the server cancel the statement, and a commit cancelled while it
+        # waits for a replica looks like a success. Cutting the line is honest.
+        return await _answer_within(COMMIT_TIMEOUT_S, request(writer), writer.terminate)
 
     async def _look_up(
         self, asked: dict[ShowId, _Entry], entries: dict[ShowId, _Entry] | None = None
     ) -> None:
         """End those entries that turn out to be written; keep asking until there is an answer."""
         attempt = 0
-        while asked:
+        batch = (
+            list(asked),
+            [entry.seq for entry in asked.values()],
+            [entry.epoch for entry in asked.values()],
+        )
+        while True:
             try:
-                pool = await self._reading_pool()
-                rows = await pool.fetch(
-                    _SQL["find_written"],
-                    list(asked),
-                    [entry.seq for entry in asked.values()],
-                    [entry.epoch for entry in asked.values()],
+                rows = await self._ask_writer(
+                    lambda writer: writer.fetch(_SQL["find_written"], *batch)
                 )
-                self._written(
-                    [ShowId(row[0]) for row in rows], asked if entries is None else entries
-                )
-                return
-            except (*_CONNECTION_TROUBLE, *_PASSING_TROUBLE) as error:
+            except (*_UNREACHABLE, asyncpg.PostgresError) as error:
                 log.warning("%s: the database cannot be asked: %r", self._owner, error)
+                self._disconnect()
                 await self._pause(attempt)
                 attempt += 1
+            else:
+                written = [ShowId(row[0]) for row in rows]
+                self._written(written, asked if entries is None else entries)
+                return
 
     def _written(self, show_ids: Sequence[ShowId], entries: dict[ShowId, _Entry]) -> None:
         for show_id in show_ids:
             entry = entries.pop(show_id)
-            if show_id in self._owned:
+            if self._is_owned_by(show_id, entry.epoch):
                 self._owned[show_id] = _Owned(entry.epoch, entry.seq)
-            self._waiting -= len(entry.events)
-            entry.future.set_result(entry.seq)
+            self._end(entry, None)
 
     def _fail(self, show_id: ShowId, entries: dict[ShowId, _Entry], fault: Fault) -> None:
         """End an entry, and with it everything that was decided after it."""
-        self._owned.pop(show_id, None)
-        for entry in (entries.pop(show_id), self._open.pop(show_id, None)):
-            if entry is not None:
-                self._waiting -= len(entry.events)
-                entry.future.set_exception(fault)
+        entry = entries.pop(show_id)
+        self._end(entry, fault)
+        # Activated anew in the meantime, the show has a new story and a new epoch.
+        if show_id not in self._owned or self._is_owned_by(show_id, entry.epoch):
+            self._owned.pop(show_id, None)
+            later = self._open.pop(show_id, None)
+            if later is not None:
+                self._end(later, fault)
 
-    async def _disconnect(self) -> None:
+    def _end(self, entry: _Entry, fault: Fault | None) -> None:
+        self._waiting -= len(entry.events)
+        if entry.future.done():
+            return  # Somebody who waited for it was cancelled.
+        if fault is None:
+            entry.future.set_result(entry.seq)
+        else:
+            entry.future.set_exception(fault)
+
+    def _is_owned_by(self, show_id: ShowId, epoch: int) -> bool:
+        owned = self._owned.get(show_id)
+        return owned is not None and owned.epoch == epoch
+
+    def _disconnect(self) -> None:
         if self._writer is not None:
             self._writer.terminate()
             self._writer = None
@@ -371,3 +395,22 @@ class PostgresJournal:
     @staticmethod
     async def _pause(attempt: int) -> None:
         await asyncio.sleep(RETRY_PAUSES_S[min(attempt, len(RETRY_PAUSES_S) - 1)])
+
+
+async def _answer_within(
+    timeout_s: float, request: Coroutine[Any, Any, T], cut: Callable[[], None]
+) -> T:
+    """The answer to a request; ``cut`` ends the line of one that is not answered in time.
+
+    Raises:
+        TimeoutError: there was no answer; the request has ended all the same.
+    """
+    task = asyncio.ensure_future(request)
+    done, _ = await asyncio.wait({task}, timeout=timeout_s)
+    if not done:
+        cut()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()
+        raise TimeoutError("the database does not answer")
+    return task.result()

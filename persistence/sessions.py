@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 import asyncpg
+
+from reservation.faults import Fault, OutcomeUnknown, ShowUnavailable
 
 # asyncpg's own classes take no type argument at run time; their stubs want one.
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -12,6 +16,13 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 PooledConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 CONNECT_TIMEOUT_S = 3.0
+
+_DATABASE_AWAY = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
 
 _EVERY_SESSION = {
     # A session that stops in the middle of a transaction must not keep its locks.
@@ -52,7 +63,7 @@ async def open_pool(dsn: str, name: str, *, size_max: int, lock_timeout_ms: int 
         min_size=0,
         max_size=size_max,
         timeout=CONNECT_TIMEOUT_S,
-        reset=_keep_session,
+        reset=_keep_session,  # type: ignore[arg-type]  # asyncpg hands out the proxy.
         server_settings={
             **_EVERY_SESSION,
             "lock_timeout": str(lock_timeout_ms),
@@ -60,6 +71,66 @@ async def open_pool(dsn: str, name: str, *, size_max: int, lock_timeout_ms: int 
         },
     )
     return await pool
+
+
+@asynccontextmanager
+async def reading(pool: Pool) -> AsyncIterator[PooledConnection]:
+    """A connection to read through.
+
+    Raises:
+        ShowUnavailable: the database is away; asking again later is free.
+    """
+    async with _connected(pool, _unavailable) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def writing(pool: Pool) -> AsyncIterator[PooledConnection]:
+    """A connection to write through.
+
+    Raises:
+        ShowUnavailable: the database is away; nothing was written.
+        OutcomeUnknown: it went away in the middle; repeat the same write.
+    """
+    async with _connected(pool, _unknown) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def _connected(
+    pool: Pool, when_lost: Callable[[Exception], Fault]
+) -> AsyncIterator[PooledConnection]:
+    try:
+        connection = await pool.acquire()
+    except (*_DATABASE_AWAY, asyncpg.InterfaceError) as error:
+        raise _unavailable(error) from error
+    try:
+        yield connection
+    except _DATABASE_AWAY as error:
+        raise when_lost(error) from error
+    except asyncpg.InterfaceError as error:
+        # Said of a connection that is gone, and of mistakes in our own calls.
+        if _is_lost(connection):
+            raise when_lost(error) from error
+        raise
+    finally:
+        await pool.release(connection)
+
+
+def _is_lost(connection: PooledConnection) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        # The pool takes a connection that broke away from us by itself.
+        return True
+
+
+def _unavailable(error: Exception) -> Fault:
+    return ShowUnavailable(f"the database cannot be reached ({error!r})")
+
+
+def _unknown(error: Exception) -> Fault:
+    return OutcomeUnknown(f"the database went away while it was being changed ({error!r})")
 
 
 async def _keep_session(connection: PooledConnection) -> None:

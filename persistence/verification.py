@@ -62,13 +62,21 @@ async def _verify(connection: PooledConnection, show_id: ShowId) -> Verdict:
     owner = await connection.fetchrow(_SQL["find_owner"], show_id)
     if owner is None:
         # Nobody ever asked for a seat of it; then there must be no trace of it either.
-        return Verdict(show_id, 0, 0, [])
+        lost = AuditFault(0, "there are traces of the show, but its owner row is gone")
+        has_traces = await connection.fetchval(_SQL["has_traces"], show_id)
+        return Verdict(show_id, 0, 0, [lost] if has_traces else [])
     capacities = [row[0] for row in await connection.fetch(_SQL["list_capacities"], show_id)]
     auditor = Auditor(owner["leg_count"], owner["seat_count"], capacities)
+    entries, at_ms = 0, 0
     async for entry in _journal(connection, show_id, auditor.faults):
-        auditor.replay([entry])
+        entries, at_ms = entries + 1, entry.at_ms
+        try:
+            auditor.replay([entry])
+        except (TypeError, ValueError) as error:
+            # Events that can be read, but with letters where numbers belong.
+            auditor.faults.append(AuditFault(at_ms, f"journal {entry.seq}: {error!r}"))
     books = auditor.books
-    comparison = _Comparison(books, auditor.faults)
+    comparison = _Comparison(books, auditor.faults, at_ms)
     if books.seq != owner["seq"]:
         comparison.fault(f"the journal ends at {books.seq}, its owner row at {owner['seq']}")
     if books.epoch > owner["epoch"]:
@@ -81,7 +89,7 @@ async def _verify(connection: PooledConnection, show_id: ShowId) -> Verdict:
     comparison.compare_claims((row[0], row[1]) for row in claims)
     admissions = await connection.fetch(_SQL["list_admissions"], show_id)
     comparison.compare_admissions({(row[0], row[1]): row[2] for row in admissions})
-    return Verdict(show_id, books.seq, len(books.owner_of), auditor.faults)
+    return Verdict(show_id, entries, len(books.owner_of), auditor.faults)
 
 
 async def _journal(
@@ -100,13 +108,14 @@ async def _journal(
 class _Comparison:
     """The auditor's books against the tables."""
 
-    def __init__(self, books: ShowBooks, faults: list[AuditFault]) -> None:
+    def __init__(self, books: ShowBooks, faults: list[AuditFault], at_ms: int) -> None:
         self._books = books
         self._faults = faults
+        self._at_ms = at_ms
 
     def fault(self, what: str, seat_index: int | None = None, leg: int | None = None) -> None:
         """Note a disagreement; its time is the last moment that the journal tells of."""
-        self._faults.append(AuditFault(0, what, seat_index, leg))
+        self._faults.append(AuditFault(self._at_ms, what, seat_index, leg))
 
     def compare_holds(self, holds: Iterable[Hold]) -> None:
         """Every hold and booking, with its state, deadline, seats and price."""
@@ -123,19 +132,23 @@ class _Comparison:
                 self.fault(f"{hold_id} is stored as {hold.state}, in the journal {book.state}")
             if hold.expires_at_ms != book.deadline_at_ms:
                 self.fault(f"{hold_id} is stored with another deadline than the journal's")
-            booking_id = hold.booking.confirmed.booking_id if hold.booking else None
-            if booking_id != book.booking_id:
-                self.fault(f"{hold_id} is booked as {booking_id}, in the journal {book.booking_id}")
-            is_cancelled = hold.booking is not None and hold.booking.cancelled_at_ms is not None
-            if is_cancelled != book.is_cancelled:
+            if hold.ended_at_ms != book.ended_at_ms:
+                self.fault(f"{hold_id} is stored with another end than the journal's")
+            confirmed = hold.booking.confirmed if hold.booking else None
+            if confirmed != book.confirmed:
+                self.fault(f"{hold_id} is booked as {confirmed}, in the journal {book.confirmed}")
+            cancelled_at_ms = hold.booking.cancelled_at_ms if hold.booking else None
+            if cancelled_at_ms != book.cancelled_at_ms:
                 self.fault(f"{hold_id}: table and journal disagree about its cancellation")
         for missing in left:
             self.fault(f"{missing} is in the journal but not stored")
 
     def compare_blocks(self, blocked: dict[int, str]) -> None:
         """Every seat that is off sale."""
-        for seat_index in blocked.keys() ^ self._books.blocked.keys():
-            self.fault("table and journal disagree about a block", seat_index)
+        told = self._books.blocked
+        for seat_index in sorted(blocked.keys() | told.keys()):
+            if blocked.get(seat_index) != told.get(seat_index):
+                self.fault("table and journal disagree about a block", seat_index)
 
     def compare_claims(self, claims: Iterable[tuple[int, str]]) -> None:
         """Every seat-leg that is taken, in both directions."""
@@ -155,7 +168,7 @@ class _Comparison:
     def compare_admissions(self, admitted: dict[tuple[int, int], int]) -> None:
         """Every counter of unnumbered places."""
         told = {key: count for key, count in self._books.admitted.items() if count}
-        for tier_index, leg in admitted.keys() | told.keys():
+        for tier_index, leg in sorted(admitted.keys() | told.keys()):
             stored, journal = admitted.get((tier_index, leg), 0), told.get((tier_index, leg), 0)
             if stored != journal:
                 self.fault(f"tier {tier_index}: {stored} admitted, journal {journal}", None, leg)

@@ -12,9 +12,11 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 from starlette.responses import Response
+from starlette.routing import request_response
 
 from serve_app.problems import KINDS, MEDIA_TYPE, TYPE_PREFIX
 
@@ -22,6 +24,15 @@ CUSTOMER_SCHEME = "customer"
 
 _REF = "#/components/schemas/{model}"
 _EXAMPLES_MAX = 3
+_ANYWHERE = (
+    "invalid_target",
+    "invalid_header",
+    "not_found",
+    "method_not_allowed",
+    "body_too_slow",
+    "body_too_large",
+    "internal_error",
+)
 
 
 class ProblemError(BaseModel):
@@ -51,9 +62,24 @@ class ProblemView(BaseModel):
     retry: Annotated[str | None, Field(description="What helps.")] = None
 
 
+class BareRoute(APIRoute):
+    """A route whose handler takes the request and returns the response, and nothing else.
+
+    The framework would look for dependencies, parameters and clean-up work in every request;
+    there are none here, and looking costs more than the handler of an empty request.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self.app = request_response(endpoint)
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One route: its address, and what is said about it."""
+    """One route: its address, and what is said about it.
+
+    ``has_query`` says that the handler takes a model of its query beside the request.
+    """
 
     method: str
     path: str
@@ -63,11 +89,12 @@ class Operation:
     responses: dict[int | str, dict[str, Any]]
     extra: dict[str, Any]
     status: int = 200
-    description: str | None = None
+    description: str = ""
+    has_query: bool = False
 
     def add_to(self, app: FastAPI, handler: Callable[..., Awaitable[Response]]) -> None:
         """Let ``handler`` answer at this address."""
-        app.add_api_route(
+        app.router.add_api_route(
             self.path,
             handler,
             methods=[self.method],
@@ -75,18 +102,19 @@ class Operation:
             # The handlers build their responses themselves; nothing is serialised twice.
             response_model=None,
             summary=self.summary,
-            description=self.description or "",
+            description=self.description,
             tags=[self.tag],
             operation_id=handler.__name__,
             responses=self.responses,
             openapi_extra=self.extra,
+            route_class_override=None if self.has_query else BareRoute,
         )
 
 
 def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """The responses of a route for these problems, by status. Every route has 400, 404 and 500."""
+    """The responses of a route for these problems and for those that can happen anywhere."""
     by_status: dict[int | str, dict[str, Any]] = {}
-    for code in codes:
+    for code in dict.fromkeys((*codes, *_ANYWHERE)):
         kind = KINDS[code]
         response = by_status.setdefault(
             kind.status,
@@ -212,3 +240,37 @@ _SCHEME = {
         "accepted only from the machine that the house runs on."
     ),
 }
+
+_ALIVE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Yes.",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["status"],
+                    "properties": {"status": {"const": "ok"}},
+                }
+            }
+        },
+    }
+}
+
+HEALTHZ = Operation(
+    "GET",
+    "/healthz",
+    tag="health",
+    summary="Is this process alive?",
+    description="Touches nothing; also the measure of what an empty request costs.",
+    responses={**_ALIVE, **problems()},
+    extra={},
+)
+
+READYZ = Operation(
+    "GET",
+    "/readyz",
+    tag="health",
+    summary="Can this process reach its databases?",
+    responses={**_ALIVE, **problems("not_done")},
+    extra={},
+)

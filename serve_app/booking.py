@@ -214,7 +214,6 @@ class _Routes:
     async def list_holds(self, request: Request) -> Response:
         customer_id = self._gate.customer_of(request.scope)
         holds = await self._desk.claims.list_live_holds(customer_id)
-        holds.sort(key=lambda hold: (hold.expires_at_ms, hold.held.hold_id))
         facts = await self._facts_of(holds)
         views = [view_of_hold(hold, facts[show_id_of(hold.held.hold_id)]) for hold in holds]
         return json_response({"holds": views})

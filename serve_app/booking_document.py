@@ -43,13 +43,7 @@ _REPLAYED = {
 _LOCATION = {"Location": {"schema": {"type": "string", "format": "uri-reference"}}}
 
 _CUSTOMER = ("customer_missing", "customer_not_accepted", "invalid_header")
-_BODY = (
-    "malformed_json",
-    "invalid_request",
-    "unsupported_media_type",
-    "body_too_large",
-    "body_too_slow",
-)
+_BODY = ("malformed_json", "invalid_request", "unsupported_media_type")
 _ASKING = ("overloaded", "not_done", "outcome_unknown")
 
 
@@ -205,6 +199,7 @@ LIST_BOOKINGS = Operation(
     "GET",
     "/bookings",
     tag="bookings",
+    has_query=True,
     summary="The customer's bookings",
     responses={
         200: _found("One page, newest first.", schemas.BookingList),

@@ -52,7 +52,10 @@ class HoldNamed(_RequestBody):
 
     model_config = ConfigDict(
         title="HoldNamed",
-        json_schema_extra={"examples": [{"seats": ["A-12", "A-13"], "or_nearest": True}]},
+        json_schema_extra={
+            "examples": [{"seats": ["A-12", "A-13"], "or_nearest": True}],
+            "anyOf": [{"required": ["seats"]}, {"required": ["admissions"]}],
+        },
     )
 
     seats: Annotated[list[SeatLabel], Field(max_length=SEATS_PER_HOLD_MAX)] = []

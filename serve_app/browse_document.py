@@ -37,6 +37,7 @@ SEARCH = Operation(
     "GET",
     "/shows",
     tag="shows",
+    has_query=True,
     summary="Search shows and runs",
     description=(
         "With `from` or `to`, runs that call there in this order; the times asked for are then "
@@ -53,6 +54,7 @@ SHOW = Operation(
     "GET",
     "/shows/{show_id}",
     tag="shows",
+    has_query=True,
     summary="One show, with its fares",
     responses={
         200: _found("The show.", schemas.ShowDetail),
@@ -78,6 +80,7 @@ SEAT_MAP = Operation(
     "GET",
     "/shows/{show_id}/seat-map",
     tag="shows",
+    has_query=True,
     summary="Which seats are free",
     responses={
         200: _found("The seat map.", schemas.SeatMapView, headers=_TAGGED),
@@ -91,6 +94,7 @@ STOPS = Operation(
     "GET",
     "/stops",
     tag="stops",
+    has_query=True,
     summary="Stops for a search box",
     responses={
         200: _found("Stops.", schemas.StopList),

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from serve_app.cli_import import import_commands
+from serve_app.cli_verify import verify
 from serve_app.house_error import HouseError
 
 _EXIT_FAILED = 1
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(import_commands, name="import")
+app.command()(verify)
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -61,20 +63,25 @@ def run(
     ] = False,
 ) -> None:
     """Start everything, and stop it on Ctrl-C."""
+    from serve_app.data_directory import make_run_directory
     from serve_app.guardian import run_guarded
 
+    scratch = str(make_run_directory())
     command = [sys.executable, "-m", "serve_app.stack", "--launcher-pid", str(os.getpid())]
+    command += ["--run-directory", scratch]
     if port is not None:
         command += ["--http-port", str(port)]
     if no_demo:
         command.append("--no-demo")
-    end = run_guarded(command)
+    end = run_guarded(command, scratch=scratch)
     if end.status not in _EXITS_EXPLAINED:
+        from serve_app.data_directory import DataDirectory
         from serve_app.settings import load_settings
 
+        data = DataDirectory(load_settings().data_dir)
+        data.clear_after_crash()
         how = "did not stop in time" if end.was_asked else "ended by itself"
-        logs = load_settings().data_dir / "logs"
-        _tell(f"the house {how} (status {end.status}); its logs are in {logs}")
+        _tell(f"the house {how} (status {end.status}); its logs are in {data.logs}")
     raise typer.Exit(end.status)
 
 
@@ -106,7 +113,7 @@ def settings() -> None:
 def main() -> None:
     """The console script. Expected errors are one line each on standard error."""
     with _explained():
-        app()
+        app(prog_name="housefull")
 
 
 @contextmanager

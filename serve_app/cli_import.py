@@ -7,6 +7,7 @@ What is wrong with the files is reported on standard error, one line per problem
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -36,6 +37,8 @@ _DIGITS = {
     )
     for code in codes.split()
 }
+
+_LINE = re.compile(r"^line (\d+)(, column \d+)?$")
 
 _File = Annotated[
     Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="Seating plan (JSON).")
@@ -154,7 +157,8 @@ def _progress_bar() -> Iterator[Progress]:
 
 
 def _line_of(problem: ImportProblem) -> str:
-    place = problem.place.removeprefix("line ")
+    # As compilers write it, so that editors can jump there.
+    place = _LINE.sub(r"\1\2", problem.place).replace(", column ", ":")
     where = ":".join(part for part in (problem.file, place) if part)
     return f"{where}: {problem.reason}" if where else problem.reason
 

@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 from serve_app.logs import LogFormat, LogLevel, formatter_of, log_file_handler
 
@@ -36,15 +37,19 @@ class Console:
     def __init__(self, logs: Path, log_level: LogLevel, log_format: LogFormat) -> None:
         self._is_text = log_format == "text"
         self._started_at = time.monotonic()
+        self._log_path = logs / LOG_FILE
         self._terminal = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
-        errors = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
+        self._errors = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
         _redirect_strays(logs / STRAY_FILE)
-        terminal = logging.StreamHandler(errors)
+        terminal = logging.StreamHandler(self._errors)
         terminal.setFormatter(formatter_of(log_format))
         terminal.setLevel(logging.WARNING if self._is_text else log_level.upper())
+        if self._is_text:
+            # The console's own words are shown without decoration.
+            terminal.addFilter(lambda record: record.name != _log.name)
         logging.basicConfig(
             level=log_level.upper(),
-            handlers=[terminal, log_file_handler(logs / LOG_FILE, log_format)],
+            handlers=[terminal, log_file_handler(self._log_path, log_format)],
             force=True,
         )
         # The terminal may go away; that must not keep anybody from stopping in good order.
@@ -58,27 +63,28 @@ class Console:
     def step(self, text: str) -> None:
         """Say what is being done now."""
         _log.info(text)
-        if self._is_text:
-            self._write(f"{self.elapsed_s:6.1f} s  {text}\n")
+        self._write(self._terminal, f"{self.elapsed_s:6.1f} s  {text}")
 
     def say(self, text: str) -> None:
         """Tell a result, on any number of lines."""
         _log.info(text)
-        if self._is_text:
-            self._write(f"{text}\n")
+        self._write(self._terminal, text)
 
     def fail(self, text: str) -> None:
         """Tell why the house cannot go on."""
         _log.error(text)
+        self._write(self._errors, f"housefull: {text}")
 
     def bug(self, text: str) -> None:
-        """Tell that something unexpected happened; the traceback goes to the log file as well."""
+        """Tell that something unforeseen has happened; the traceback is in the log file."""
         _log.exception(text)
+        self._write(self._errors, f"housefull: {text}; the traceback is in {self._log_path}")
 
-    def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            self._terminal.write(text)
-            self._terminal.flush()
+    def _write(self, stream: TextIO, text: str) -> None:
+        if self._is_text:
+            with contextlib.suppress(OSError, ValueError):
+                stream.write(f"{text}\n")
+                stream.flush()
 
 
 def _redirect_strays(path: Path) -> None:

@@ -149,6 +149,12 @@ class DataDirectory:
         """No house runs any more."""
         self._running.unlink(missing_ok=True)
 
+    def clear_after_crash(self) -> None:
+        """Remove what a house that was killed has left, unless somebody uses the directory."""
+        if self.path.is_dir() and not self.is_used():
+            self.forget_running()
+            clear_run_directory(self.path)
+
     def running(self) -> RunningHouse | None:
         """The house that runs here now, if any."""
         if not self.is_used():
@@ -183,25 +189,40 @@ class DataDirectory:
             shutil.rmtree(session, ignore_errors=True)
 
 
-class RunDirectory:
-    """A private directory of one run whose path is short enough for Ray's sockets.
+def make_run_directory() -> Path:
+    """A new private directory whose path is short enough for Ray's sockets.
 
-    It is made in the system's directory for temporary files. ``run`` in the data directory links
-    to it, so that the next run can clear away what a crash left; ``ray`` in it links back, so
-    that Ray's logs are kept with the data.
+    Raises:
+        HouseError: there is no place with a short path.
+    """
+    budget = _SOCKET_PATH_BYTES_MAX - _RAY_SOCKET_BYTES - len("/ray")
+    for parent in (tempfile.gettempdir(), "/tmp"):
+        path = Path(tempfile.mkdtemp(prefix=_RUN_PREFIX, dir=parent))
+        if len(os.fsencode(path)) <= budget:
+            return path
+        path.rmdir()
+    raise HouseError(f"no directory with a short path below {tempfile.gettempdir()} or /tmp")
+
+
+class RunDirectory:
+    """What one run keeps outside of its data directory, in a directory made for it.
+
+    ``run`` in the data directory links to it, so that the next run can clear away what a crash
+    left; ``ray`` in it links back, so that Ray's logs are kept with the data.
     """
 
-    def __init__(self, data: DataDirectory) -> None:
-        self._entry = data.path / "run"
-        self._ray = data.ray
+    def __init__(self, data: DataDirectory, path: Path) -> None:
+        self._data = data
+        self.path = path
+        self.ray = path / "ray"
+        self.haproxy = path / "haproxy"
+        self.heartbeats = path / "heartbeats"
         self._descriptor = -1
-        self.path = Path()
 
     def __enter__(self) -> RunDirectory:
-        self._clear()
-        self.path = self._make()
-        self._entry.symlink_to(self.path)
-        self.ray.symlink_to(self._ray)
+        clear_run_directory(self._data.path)
+        (self._data.path / "run").symlink_to(self.path)
+        self.ray.symlink_to(self._data.ray)
         self.heartbeats.mkdir(mode=0o700)
         self.haproxy.mkdir(mode=0o700)
         # systemd clears old files out of /tmp, but leaves a directory alone that is locked.
@@ -211,37 +232,19 @@ class RunDirectory:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
-        self._clear()
+        clear_run_directory(self._data.path)
 
-    @property
-    def ray(self) -> Path:
-        return self.path / "ray"
 
-    @property
-    def haproxy(self) -> Path:
-        return self.path / "haproxy"
-
-    @property
-    def heartbeats(self) -> Path:
-        return self.path / "heartbeats"
-
-    def _make(self) -> Path:
-        budget = _SOCKET_PATH_BYTES_MAX - _RAY_SOCKET_BYTES - len("/ray")
-        for parent in (tempfile.gettempdir(), "/tmp"):
-            path = Path(tempfile.mkdtemp(prefix=_RUN_PREFIX, dir=parent))
-            if len(os.fsencode(path)) <= budget:
-                return path
-            path.rmdir()
-        raise HouseError(f"no directory with a short path below {tempfile.gettempdir()} or /tmp")
-
-    def _clear(self) -> None:
-        if not self._entry.is_symlink():
-            return
-        target = self._entry.readlink()
-        # Never follow a link that somebody else put there.
-        if target.name.startswith(_RUN_PREFIX) and not target.is_symlink():
-            shutil.rmtree(target, ignore_errors=True)
-        self._entry.unlink()
+def clear_run_directory(data: Path) -> None:
+    """Remove a run's own directory, and the link to it from the data directory ``data``."""
+    entry = data / "run"
+    if not entry.is_symlink():
+        return
+    target = entry.readlink()
+    # Never follow a link that somebody else put there.
+    if target.name.startswith(_RUN_PREFIX) and not target.is_symlink():
+        shutil.rmtree(target, ignore_errors=True)
+    entry.unlink()
 
 
 def write_private(path: Path, content: str) -> None:

@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import orjson
 from fastapi import FastAPI, Request
@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from reservation.faults import Fault, ShowUnavailable
-from serve_app.api_document import problems
+from serve_app.api_document import HEALTHZ, READYZ, problems
 from serve_app.body_guard import BodyGuard
 from serve_app.front import Front
 from serve_app.problems import FieldError, Problem, bad_field, bad_request, problem_of_fault
@@ -36,7 +36,6 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 
 _KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 _NO_HEADERS: Mapping[str, str] = {}
-_ANYWHERE = ("invalid_target", "malformed_body", "not_found", "method_not_allowed")
 _ALIVE = b'{"status":"ok"}'
 
 
@@ -50,9 +49,6 @@ class Desk(Protocol):
             Fault: something cannot be reached.
         """
         ...
-
-
-_Desk = TypeVar("_Desk", bound=Desk)
 
 
 class Opened:
@@ -97,7 +93,9 @@ def make_api(
         # The pages behind these load scripts from elsewhere; the description itself is enough.
         docs_url=None,
         redoc_url=None,
-        responses=problems(*_ANYWHERE, "internal_error"),
+        responses=problems(),
+        # Nobody listens, so every request need not look for listeners.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.add_middleware(BodyGuard, bytes_max=body_bytes_max)
     app.add_middleware(Front, echoes_request_id=echoes_request_id)
@@ -161,37 +159,8 @@ def _add_health(app: FastAPI, opened: Opened) -> None:
         await opened.desk.probe()
         return Response(_ALIVE, media_type="application/json")
 
-    alive: dict[int | str, dict[str, Any]] = {
-        200: {
-            "description": "Yes.",
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["status"],
-                        "properties": {"status": {"const": "ok"}},
-                    }
-                }
-            },
-        }
-    }
-    app.add_api_route(
-        "/healthz",
-        healthz,
-        response_model=None,
-        summary="Is this process alive?",
-        description="Touches nothing; also the measure of what an empty request costs.",
-        responses=alive,
-        tags=["health"],
-    )
-    app.add_api_route(
-        "/readyz",
-        readyz,
-        response_model=None,
-        summary="Can this process reach its databases?",
-        responses={**alive, **problems("not_done")},
-        tags=["health"],
-    )
+    HEALTHZ.add_to(app, healthz)
+    READYZ.add_to(app, readyz)
 
 
 async def _on_problem(_: Request, error: Exception) -> Response:

@@ -22,6 +22,7 @@ walking down from B, and only that is found. B moves through three states:
     sweeping   SIGTERM to every process still below B, after a second SIGKILL, looking again
                until none is left
 
+then removes the directory that C kept its passing files in, which nobody can write to any more,
 and ends with C's exit status (128 + n when a signal ended it). C gets SIGTERM from the kernel when
 B dies. A is a subreaper too and sweeps in the same way when B was killed. Who kills A and B with
 SIGKILL in one moment leaves C to its own good order; processes that C cannot stop then depend on
@@ -44,7 +45,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import FrameType
 
 STOP_WISH = b"s"
@@ -177,9 +178,10 @@ def _note_signal(number: int, frame: FrameType | None) -> None:
 
 class _Guardian:
     def __init__(
-        self, command: list[str], wishes: int, grace_ms: int, orphan_grace_ms: int
+        self, command: list[str], scratch: str, wishes: int, grace_ms: int, orphan_grace_ms: int
     ) -> None:
         self._command = command
+        self._scratch = scratch
         self._wishes = wishes
         self._grace_ms = grace_ms
         self._orphan_grace_ms = orphan_grace_ms
@@ -230,6 +232,7 @@ class _Guardian:
         left = sweep(term_grace_ms=_TERM_GRACE_MS, take_status=self._take_status)
         if left:
             _tell(f"{left} processes do not end, not even by SIGKILL")
+        _remove(self._scratch)
         if self._status is None and sys.platform != "linux":
             self._status = os.waitstatus_to_exitcode(os.waitpid(self._house, 0)[1])
         status = -int(signal.SIGKILL) if self._status is None else self._status
@@ -268,6 +271,14 @@ class _Guardian:
             os.killpg(self._house, number)
 
 
+def _remove(scratch: str) -> None:
+    if scratch:
+        # Here, because B has no use for it while the house runs.
+        import shutil
+
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 def _tell(text: str) -> None:
     # The terminal may be gone; that must not keep anybody from stopping.
     with contextlib.suppress(OSError):
@@ -275,9 +286,10 @@ def _tell(text: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """B's program: ``guardian.py WISHES_FD GRACE_MS ORPHAN_GRACE_MS COMMAND...``."""
+    """B's program: ``guardian.py WISHES_FD GRACE_MS ORPHAN_GRACE_MS SCRATCH COMMAND...``."""
     wishes, grace_ms, orphan_grace_ms = (int(argument) for argument in arguments[:3])
-    return _Guardian(arguments[3:], wishes, grace_ms, orphan_grace_ms).run()
+    scratch, *command = arguments[3:]
+    return _Guardian(command, scratch, wishes, grace_ms, orphan_grace_ms).run()
 
 
 # --- A, the launcher's side --------------------------------------------------------------------
@@ -297,7 +309,7 @@ class GuardedEnd(NamedTuple):
 def run_guarded(
     command: Sequence[str],
     *,
-    environment: Mapping[str, str] | None = None,
+    scratch: str = "",
     grace_ms: int = GRACE_MS,
     orphan_grace_ms: int = ORPHAN_GRACE_MS,
 ) -> GuardedEnd:
@@ -309,7 +321,7 @@ def run_guarded(
 
     Args:
         command: the house. It should end soon after SIGTERM.
-        environment: of the house; without it, this process's.
+        scratch: a directory to remove with all its content when nothing of the house is left.
         grace_ms: how long the house may take after it was asked to stop.
         orphan_grace_ms: the same, when this process has died.
     """
@@ -320,7 +332,7 @@ def run_guarded(
     spared = tuple(descendants())
     read_end, write_end = os.pipe()
     program = [sys.executable, "-I", "-S", os.path.abspath(__file__)]
-    settings = [str(read_end), str(grace_ms), str(orphan_grace_ms)]
+    options = [str(read_end), str(grace_ms), str(orphan_grace_ms), scratch]
     wishes_made = 0
 
     def wish(number: int, frame: FrameType | None) -> None:
@@ -340,9 +352,8 @@ def run_guarded(
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, wish)
     guardian = subprocess.Popen(
-        [*program, *settings, *command],
+        [*program, *options, *command],
         stdin=subprocess.DEVNULL,
-        env=None if environment is None else dict(environment),
         pass_fds=(read_end,),
         start_new_session=True,
     )
@@ -353,6 +364,7 @@ def run_guarded(
     _tell(f"the guardian was ended by signal {-status}; ending the house")
     _let_the_house_stop(orphan_grace_ms, spared)
     sweep(term_grace_ms=_TERM_GRACE_MS, spared=spared)
+    _remove(scratch)
     return GuardedEnd(128 - status, wishes_made > 0)
 
 

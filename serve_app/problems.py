@@ -63,7 +63,6 @@ KINDS: Mapping[str, Kind] = {
     "invalid_header": Kind(400, "A header is not valid"),
     "invalid_target": Kind(400, "The address is not valid"),
     "malformed_json": Kind(400, "The body is not JSON"),
-    "malformed_body": Kind(400, "The body cannot be read"),
     "idempotency_key_missing": Kind(400, "The header Idempotency-Key is missing"),
     "customer_missing": Kind(401, "The header X-Customer-Id is missing"),
     "customer_not_accepted": Kind(401, "This connection may not name a customer"),

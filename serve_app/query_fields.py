@@ -49,8 +49,9 @@ def _read_date(value: object) -> object:
 
 Limit = Annotated[
     int,
-    BeforeValidator(_read_decimal),
+    # First the bounds: what follows is applied around what stands before it.
     Field(ge=1, le=100, description="How many at most."),
+    BeforeValidator(_read_decimal),
 ]
 CursorText = Annotated[
     str,

@@ -103,6 +103,8 @@ def ray_environment(
         "RAY_kill_worker_timeout_milliseconds": "500",
         "RAY_ROTATION_MAX_BYTES": str(_LOG_FILE_BYTES_MAX),
         "RAY_ROTATION_BACKUP_COUNT": "2",
+        # Serve decodes some headers as UTF-8 and fails when they are not: see serve_headers.
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.serve_headers.serve_middlewares",
     }
     if settings.ingress == "haproxy":
         environment |= _haproxy_environment(settings, run, ports)
@@ -165,6 +167,7 @@ class RayRuntime:
         self._run = run
         self._ports = ports
         self._applications: Sequence[HostedApplication] = ()
+        self._is_serving = False
         self._head_processes: list[psutil.Process] = []
         self.address = ""
 
@@ -250,6 +253,7 @@ class RayRuntime:
         )
         self._wait_until_running()
         self._wait_until_routed(http_port)
+        self._is_serving = True
 
     def stop(self, *, is_urgent: bool = False) -> None:
         """Stop what was started; never raises.
@@ -266,7 +270,7 @@ class RayRuntime:
                 # The cluster is not ours: take our applications away and leave the rest.
                 for hosted in self._applications:
                     serve.delete(hosted.name)
-            elif self._applications and self.is_alive() and not is_urgent:
+            elif self._is_serving and self.is_alive() and not is_urgent:
                 if under_way := drain(self._run.haproxy, DRAIN_TIMEOUT_S):
                     _log.info("cutting off %d requests", under_way)
                 shut_down: Callable[[], Awaitable[None]] = serve.shutdown_async

@@ -1,8 +1,8 @@
 """The house itself: starts everything in order, keeps it up, and stops it in reverse order.
 
-``python -m serve_app.stack --launcher-pid PID`` is process C of ``guardian``: it runs until
-SIGTERM and then ends with status 0. It ends with 2 for settings that cannot be followed and with
-1 when something failed; either is said in one line before.
+``python -m serve_app.stack --launcher-pid PID --run-directory DIRECTORY`` is process C of
+``guardian``: it runs until SIGTERM and then ends with status 0. It ends with 2 for settings that
+cannot be followed and with 1 when something failed; either is said in one line before.
 
     starting   PostgreSQL, Valkey, migrations, demo catalogue, Ray, supervisor, HTTP applications
     open       once a second: is everything that was started still there?
@@ -24,9 +24,11 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from types import FrameType
+from datetime import datetime
+from pathlib import Path
+from types import FrameType, TracebackType
 
-from persistence.catalogue import Catalogue
+from persistence.catalogue import Catalogue, SearchItem
 from persistence.child_process import EmbeddedServerError, process_is_alive
 from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.embedded_valkey import EmbeddedValkey
@@ -41,7 +43,7 @@ from serve_app.house_error import HouseError
 from serve_app.ports import PortChoice, PortReservation
 from serve_app.ray_runtime import RayRuntime, local_url
 from serve_app.settings import Settings, load_settings
-from serve_app.welcome import welcome
+from serve_app.welcome import next_show, welcome
 
 EXIT_FAILED = 1
 
@@ -72,13 +74,21 @@ class StopSignal:
         self.arm()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self._ignore()
         # A handler of Ray's that was there for a moment aborts the process 3 s after SIGTERM.
         signal.alarm(0)
         # It works in a thread of its own that needs nothing of Python, so it also ends a process
         # that hangs in a library.
         faulthandler.dump_traceback_later(STOP_DEADLINE_S, exit=True)
+        if self._is_requested and not isinstance(error, StopRequested):
+            # Ray turns an exception that reaches it from a signal into others.
+            raise StopRequested from error
 
     def arm(self) -> None:
         """Take the signals, also back from a library that has taken them."""
@@ -123,14 +133,18 @@ class Revivals:
 class Stack:
     """One house from start to stop."""
 
-    def __init__(self, settings: Settings, launcher_pid: int, console: Console) -> None:
+    def __init__(
+        self, settings: Settings, launcher_pid: int, run_directory: Path, console: Console
+    ) -> None:
         self._settings = settings
         self._launcher_pid = launcher_pid
+        self._run_directory = run_directory
         self._console = console
         self._data = DataDirectory(settings.data_dir)
         self._postgres: EmbeddedPostgres | None = None
         self._valkey: EmbeddedValkey | None = None
         self._ray: RayRuntime | None = None
+        self._example: SearchItem | None = None
         self._ports: list[PortChoice] = []
 
     def run(self) -> None:
@@ -140,9 +154,9 @@ class Stack:
             HouseError, EmbeddedServerError: it could not be started, or not kept up.
         """
         with ExitStack() as started, StopSignal() as stop:
-            started.callback(self._console.step, "stopped")
             started.enter_context(self._data.used_by("housefull run", self._launcher_pid))
-            run = started.enter_context(RunDirectory(self._data))
+            started.callback(self._console.step, "stopped")
+            run = started.enter_context(RunDirectory(self._data, self._run_directory))
             ports = started.enter_context(PortReservation())
             http = ports.choose(
                 "HTTP", wanted=self._settings.http_port, host=self._settings.http_host
@@ -151,7 +165,7 @@ class Stack:
             databases = self._start_databases(started)
             redis_url = self._settings.redis_url or self._start_valkey(started)
             stop.check()
-            self._load_demo(databases)
+            self._example = self._look_at_catalogue(databases)
             stop.check()
             self._ray = RayRuntime(self._settings, self._data, run, ports)
             edge = compose_edge(self._settings, databases.shards, redis_url, str(run.heartbeats))
@@ -186,12 +200,26 @@ class Stack:
         self._valkey = valkey
         return valkey.url
 
-    def _load_demo(self, databases: Databases) -> None:
-        if self._settings.demo == "off":
-            return
-        count = asyncio.run(_load_demo_if_empty(databases.catalogue_admin_url, self._console))
-        if count:
-            self._console.step(f"the demo catalogue has {count:,} shows")
+    def _look_at_catalogue(self, databases: Databases) -> SearchItem | None:
+        """Fill the catalogue when it is empty; returns a show to try."""
+
+        async def look() -> SearchItem | None:
+            async with connected_pool(databases.catalogue_admin_url) as pool:
+                catalogue = Catalogue(pool)
+                if self._settings.demo == "auto" and await catalogue.count_shows() == 0:
+                    await self._load_demo(catalogue)
+                return await next_show(catalogue)
+
+        return asyncio.run(look())
+
+    async def _load_demo(self, catalogue: Catalogue) -> None:
+        from serve_app.demo_catalogue import TIME_ZONE, load_demo
+
+        self._console.step("loading the demo catalogue")
+        report = await load_demo(catalogue, datetime.now(TIME_ZONE).date())
+        for problem in report.problems:
+            _log.warning("demo catalogue: %s", problem)
+        self._console.step(f"the demo catalogue has {report.created:,} shows")
 
     def _start_ray(
         self, started: ExitStack, stop: StopSignal, edge: EdgeConfig, http: PortChoice
@@ -205,7 +233,7 @@ class Stack:
         self._ray.start()
         stop.arm()
         # Here, because it brings Ray along, and Ray reads its environment when it is imported.
-        from actors.supervisor import start_supervisor
+        from actors.supervision import start_supervisor
 
         start_supervisor(edge.actors)
         self._console.step("starting the HTTP applications")
@@ -235,7 +263,13 @@ class Stack:
         )
         started.callback(self._data.forget_running)
         self._console.say(
-            welcome(self._settings, url, self._ports, started_in_s=self._console.elapsed_s)
+            welcome(
+                self._settings,
+                url,
+                self._ports,
+                self._example,
+                started_in_s=self._console.elapsed_s,
+            )
         )
 
     def _watch(self, stop: StopSignal) -> None:
@@ -253,26 +287,11 @@ class Stack:
                     server.start()
 
 
-async def _load_demo_if_empty(admin_url: str, console: Console) -> int:
-    from datetime import datetime
-
-    from serve_app.demo_catalogue import TIME_ZONE, load_demo
-
-    async with connected_pool(admin_url) as pool:
-        catalogue = Catalogue(pool)
-        if await catalogue.count_shows():
-            return 0
-        console.step("loading the demo catalogue")
-        report = await load_demo(catalogue, datetime.now(TIME_ZONE).date())
-        for problem in report.problems:
-            _log.warning("demo catalogue: %s", problem)
-        return await catalogue.count_shows()
-
-
-def run_house(launcher_pid: int, changes: dict[str, object]) -> int:
+def run_house(launcher_pid: int, run_directory: Path, changes: dict[str, object]) -> int:
     """Run a house until SIGTERM; returns the exit status.
 
     Args:
+        run_directory: see ``make_run_directory``.
         changes: settings that are given another value than the environment says.
     """
     try:
@@ -283,14 +302,14 @@ def run_house(launcher_pid: int, changes: dict[str, object]) -> int:
             print(f"housefull: {line}", file=sys.stderr)
         return error.exit_status
     console = Console(settings.data_dir / "logs", settings.log_level, settings.log_format)
-    return _ended(Stack(settings, launcher_pid, console).run, console)
+    return _ended(Stack(settings, launcher_pid, run_directory, console).run, console)
 
 
 def _ended(run: Callable[[], None], console: Console) -> int:
     try:
         run()
     except (StopRequested, SystemExit):
-        # While Ray starts, its own handler of SIGTERM is in place, which raises SystemExit.
+        # SystemExit is from Ray's own handler of SIGTERM, which is in place while Ray starts.
         return 0
     except HouseError as error:
         console.fail(str(error))
@@ -308,6 +327,7 @@ def main() -> int:
     """Process C's program."""
     parser = argparse.ArgumentParser(prog="python -m serve_app.stack")
     parser.add_argument("--launcher-pid", type=int, required=True)
+    parser.add_argument("--run-directory", type=Path, required=True)
     parser.add_argument("--http-port", type=int)
     parser.add_argument("--no-demo", action="store_true")
     options = parser.parse_args()
@@ -316,7 +336,7 @@ def main() -> int:
         changes["http_port"] = options.http_port
     if options.no_demo:
         changes["demo"] = "off"
-    return run_house(options.launcher_pid, changes)
+    return run_house(options.launcher_pid, options.run_directory, changes)
 
 
 if __name__ == "__main__":

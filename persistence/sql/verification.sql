@@ -1,6 +1,18 @@
 -- name: list_shows
--- Every show that was ever activated in this database.
-SELECT show_id FROM show_owner ORDER BY show_id
+-- Every show that was ever activated in this database, and whatever claims to be one.
+SELECT show_id FROM show_owner
+UNION SELECT show_id FROM journal
+UNION SELECT show_id FROM hold
+UNION SELECT show_id FROM seat_claim
+UNION SELECT show_id FROM seat_block
+ORDER BY show_id
+
+-- name: has_traces
+-- Whether anything is stored about a show, apart from its owner.
+SELECT EXISTS (SELECT FROM journal WHERE show_id = $1)
+    OR EXISTS (SELECT FROM hold WHERE hold_id BETWEEN holds_from($1) AND holds_to($1))
+    OR EXISTS (SELECT FROM seat_claim WHERE show_id = $1)
+    OR EXISTS (SELECT FROM seat_block WHERE show_id = $1)
 
 -- name: find_owner
 -- How far a show is, and its shape.

@@ -249,6 +249,28 @@ class TestTimetables:
             "trips.txt: line 3: trip T2: no stop; the trip is left out",
         ]
 
+    async def test_a_wrong_time_is_told_and_its_trip_is_imported_unless_strict(
+        self, catalogue: Catalogue, tmp_path: Path, plan_path: Path
+    ) -> None:
+        rows = SMALL_FEED["stop_times.txt"].replace("08:12:00", "18:12:00")
+        feed_path = write_feed(tmp_path / "feed", {"stop_times.txt": rows})
+        with pytest.raises(ImportRefused, match="because of 1 problem:") as caught:
+            await import_week(catalogue, feed_path, plan_path, strict=True)
+        assert await catalogue.count_shows() == 0
+        report = await import_week(catalogue, feed_path, plan_path)
+        assert (report.created, report.problems) == (7, caught.value.problems)
+        assert [str(problem) for problem in report.problems] == [
+            "stop_times.txt: line 3: trip T1: departure 18:12:00 at B is after time 08:20:00 at C; "
+            "taken as 08:10:00"
+        ]
+        show = await catalogue.load_show(derive_show_id("gtfs:TR:T1:2026-07-08"))
+        assert show is not None
+        assert [(stop.arrival_s, stop.departure_s) for stop in show.route.stops] == [
+            (28_800, 28_800),
+            (29_400, 29_400),
+            (30_000, 30_000),
+        ]
+
     async def test_a_strict_import_of_a_sound_feed_imports_it(
         self, catalogue: Catalogue, tmp_path: Path, plan_path: Path
     ) -> None:

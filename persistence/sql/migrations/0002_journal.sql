@@ -130,7 +130,7 @@ CREATE TABLE booking (
     cancelled_at_ms bigint,
     seq             bigint NOT NULL
 );
-CREATE INDEX booking_by_customer ON booking (customer_id, confirmed_at_ms DESC, booking_id);
+CREATE INDEX booking_by_customer ON booking (customer_id, confirmed_at_ms, booking_id);
 
 -- What happened, in order, for ever. One row a batch; seq has no gaps.
 CREATE TABLE journal (
@@ -162,7 +162,7 @@ CREATE INDEX outbox_unsent ON outbox (id) WHERE sent_at IS NULL;
 CREATE FUNCTION activate_show(
     p_show_id text, p_owner text, p_leg_count integer, p_seat_count integer,
     p_capacities integer[], OUT epoch bigint, OUT seq bigint
-) LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+) LANGUAGE plpgsql SECURITY DEFINER AS $$
 #variable_conflict use_column
 BEGIN
     INSERT INTO show_owner AS o (show_id, epoch, owner, leg_count, seat_count)
@@ -245,17 +245,6 @@ BEGIN
                 show_id text, customer_id text, payment text, amount_minor bigint, at_ms bigint,
                 seq bigint);
     END IF;
-    IF p_rows -> 'forgotten' <> '[]' THEN
-        DELETE FROM hold h
-        USING jsonb_to_recordset(p_rows -> 'forgotten') AS w(show_id text, hold_id text)
-        WHERE h.hold_id = w.hold_id AND h.show_id = w.show_id
-            AND h.state IN ('released', 'expired');
-        GET DIAGNOSTICS v_done = ROW_COUNT;
-        IF v_done <> jsonb_array_length(p_rows -> 'forgotten') THEN
-            PERFORM refuse('HF001', 'holds to forget have not ended',
-                jsonb_array_length(p_rows -> 'forgotten'), v_done);
-        END IF;
-    END IF;
 END $$;
 
 -- Places that come back: ended holds, cancelled bookings, unblocked seats. Which seats and legs
@@ -320,16 +309,32 @@ BEGIN
     END IF;
 END $$;
 
+-- Ended holds that nobody asks about any more. They may have ended in this very batch.
+CREATE FUNCTION forget_holds(p_rows jsonb) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_done bigint;
+BEGIN
+    DELETE FROM hold h
+    USING jsonb_to_recordset(p_rows -> 'forgotten') AS w(show_id text, hold_id text)
+    WHERE h.hold_id = w.hold_id AND h.show_id = w.show_id
+        AND h.state IN ('released', 'expired');
+    GET DIAGNOSTICS v_done = ROW_COUNT;
+    IF v_done <> jsonb_array_length(p_rows -> 'forgotten') THEN
+        PERFORM refuse('HF001', 'holds to forget have not ended',
+            jsonb_array_length(p_rows -> 'forgotten'), v_done);
+    END IF;
+END $$;
+
 -- Places that are taken: new holds and blocked seats.
 CREATE FUNCTION claim_places(p_rows jsonb) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_asked       bigint;
     v_done        bigint;
-    v_is_disjoint boolean;
+    v_is_right    boolean;
     v_admissions  jsonb;
 BEGIN
     WITH held AS MATERIALIZED (
-        SELECT w.*, o.seat_count, leg_mask(o.leg_count, w.from_leg, w.to_leg) AS mask
+        SELECT w.*, o.seat_count, o.leg_count, leg_mask(o.leg_count, w.from_leg, w.to_leg) AS mask
         FROM jsonb_to_recordset(p_rows -> 'held') AS w(show_id text, hold_id text,
                 customer_id text, from_leg integer, to_leg integer, seats integer[],
                 seat_minor bigint[], admissions jsonb, arrangement text, held_at_ms bigint,
@@ -369,13 +374,15 @@ BEGIN
                 WHERE bit_count(c.taken & EXCLUDED.taken) = 0
             RETURNING 1
     )
-    SELECT count(*), bool_and(is_seat AND bit_count(mask) = leg_count),
+    SELECT count(*),
+        coalesce(bool_and(is_seat AND bit_count(mask) = leg_count), true)
+            AND NOT EXISTS (SELECT FROM held h WHERE h.to_leg > h.leg_count),
         (SELECT count(*) FROM done),
         (SELECT jsonb_agg(jsonb_build_object('show_id', h.show_id, 'from_leg', h.from_leg,
             'to_leg', h.to_leg, 'admissions', h.admissions))
          FROM held h WHERE h.claims AND h.admissions <> '[]')
-    INTO v_asked, v_is_disjoint, v_done, v_admissions FROM seat;
-    IF v_done <> v_asked OR NOT v_is_disjoint THEN
+    INTO v_asked, v_is_right, v_done, v_admissions FROM seat;
+    IF v_done <> v_asked OR NOT v_is_right THEN
         PERFORM refuse('HF002', 'claims overlap, or name what does not exist', v_asked, v_done);
     END IF;
     IF v_admissions IS NOT NULL THEN
@@ -391,7 +398,7 @@ END $$;
 -- sends the others again without it.
 CREATE FUNCTION append_batch(
     p_show_ids text[], p_epochs bigint[], p_seqs bigint[], p_events jsonb[], p_rows jsonb
-) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     v_owned text[];
 BEGIN
@@ -415,6 +422,9 @@ BEGIN
     IF p_rows -> 'ended' <> '[]' OR p_rows -> 'cancelled' <> '[]' OR p_rows -> 'unblocked' <> '[]'
     THEN
         PERFORM free_places(p_rows);
+    END IF;
+    IF p_rows -> 'forgotten' <> '[]' THEN
+        PERFORM forget_holds(p_rows);
     END IF;
     IF p_rows -> 'held' <> '[]' OR p_rows -> 'blocked' <> '[]' THEN
         PERFORM claim_places(p_rows);
@@ -440,15 +450,24 @@ END $$;
 -- The application reads everything and changes nothing but through these two functions.
 DO $$
 DECLARE
-    v_function text;
+    v_function regprocedure;
 BEGIN
     FOR v_function IN
-        SELECT p.oid::regprocedure::text FROM pg_catalog.pg_proc p
+        SELECT p.oid::regprocedure FROM pg_catalog.pg_proc p
         WHERE p.pronamespace = current_schema()::regnamespace
             AND p.proname IN ('activate_show', 'append_batch', 'keep_holds', 'free_places',
-                'claim_places', 'change_admissions', 'refuse')
+                'forget_holds', 'claim_places', 'change_admissions', 'refuse')
     LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', v_function);
+    END LOOP;
+    -- These two run with our rights, so what they name must be ours, whatever path the caller has
+    -- set. Temporary tables would come first if they were not named; so they are, as the last.
+    FOR v_function IN
+        SELECT p.oid::regprocedure FROM pg_catalog.pg_proc p
+        WHERE p.pronamespace = current_schema()::regnamespace AND p.prosecdef
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', v_function,
+            current_schema());
     END LOOP;
 END $$;
 GRANT EXECUTE ON FUNCTION activate_show, append_batch TO housefull_application;

@@ -1,0 +1,141 @@
+"""What every test can rely on: this checkout, no settings from outside, a database for the asking.
+
+    postgres          one PostgreSQL server for the whole run
+    fresh_database    the DSN of a new, migrated database on it, as its superuser
+    application_dsn   the same database as the role that the application has, and no more
+    empty_house       both DSNs of a migrated database that others have used, without any row;
+                      ten times faster, for tests that change rows and nothing else
+
+Hypothesis draws from a seed that is printed at the top; ``--hypothesis-seed=N`` repeats a run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import asyncpg
+import hypothesis
+import pytest
+
+import actors
+import integrations
+import persistence
+import reservation
+import serve_app
+from persistence.embedded_postgres import EmbeddedPostgres
+from persistence.migrate import ensure_application_role, migrate
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+TEMPLATE = "house_template"
+APPLICATION_ROLE = "house_application"
+APPLICATION_PASSWORD = "only for tests"
+
+_numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for variable in [name for name in os.environ if name.startswith("HOUSEFULL_")]:
+        del os.environ[variable]
+    for room in (actors, integrations, persistence, reservation, serve_app):
+        home = Path(str(room.__file__)).resolve()
+        if not home.is_relative_to(CHECKOUT):
+            raise pytest.UsageError(f"{home} is tested, but it is not part of {CHECKOUT}")
+    if config.getoption("--hypothesis-seed") is None:
+        hypothesis.core.global_force_seed = random.SystemRandom().randrange(2**32)
+
+
+def pytest_report_header() -> str:
+    return f"hypothesis seed: {hypothesis.core.global_force_seed}"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A running server. Tests that stop or break a server start one of their own."""
+    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def template(postgres: EmbeddedPostgres) -> str:
+    """The name of a migrated database that nobody is connected to."""
+    server = await asyncpg.connect(postgres.dsn())
+    await server.execute(f"CREATE DATABASE {TEMPLATE}")
+    await server.close()
+    connection = await asyncpg.connect(postgres.dsn(TEMPLATE))
+    await migrate(connection)
+    await ensure_application_role(connection, APPLICATION_ROLE, APPLICATION_PASSWORD)
+    await connection.close()
+    return TEMPLATE
+
+
+async def _create_database(postgres: EmbeddedPostgres, template: str) -> str:
+    name = f"house_{next(_numbers)}"
+    server = await asyncpg.connect(postgres.dsn())
+    try:
+        await server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    finally:
+        await server.close()
+    return name
+
+
+@pytest.fixture
+async def database_name(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    """The name of a new, migrated database that goes away after the test."""
+    name = await _create_database(postgres, template)
+    yield name
+    server = await asyncpg.connect(postgres.dsn())
+    try:
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await server.close()
+
+
+@pytest.fixture
+def fresh_database(postgres: EmbeddedPostgres, database_name: str) -> str:
+    """The DSN of a new, migrated database, as the superuser."""
+    return postgres.dsn(database_name)
+
+
+@pytest.fixture
+def application_dsn(postgres: EmbeddedPostgres, database_name: str) -> str:
+    """The DSN of the same database, as the application."""
+    return postgres.dsn(database_name, APPLICATION_ROLE, APPLICATION_PASSWORD)
+
+
+class House(NamedTuple):
+    """One database, seen by two roles."""
+
+    superuser_dsn: str
+    application_dsn: str
+
+
+@pytest.fixture(scope="session")
+async def shared_database(postgres: EmbeddedPostgres, template: str) -> str:
+    """The name of the database behind ``empty_house``."""
+    return await _create_database(postgres, template)
+
+
+@pytest.fixture
+async def empty_house(postgres: EmbeddedPostgres, shared_database: str) -> House:
+    """A migrated database without rows. Leave its tables, functions and roles as they are."""
+    house = House(
+        postgres.dsn(shared_database),
+        postgres.dsn(shared_database, APPLICATION_ROLE, APPLICATION_PASSWORD),
+    )
+    connection = await asyncpg.connect(house.superuser_dsn)
+    try:
+        tables = await connection.fetch(
+            "SELECT tablename FROM pg_tables"
+            " WHERE schemaname = 'public' AND tablename <> 'schema_migration'"
+        )
+        # Without triggers nobody asks in which order tables refer to each other.
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(";".join(f"DELETE FROM {table[0]}" for table in tables))
+    finally:
+        await connection.close()
+    return house
