@@ -25,8 +25,7 @@ PIP = "pip>=25.1"
 
 def main(group: str) -> int:
     """Make everything ready that ``group`` needs; returns the exit status."""
-    wanted = wanted_note(group)
-    if is_noted(wanted):
+    if is_ready(group):
         return 0
     # The directory itself is the lock, so that no file is left behind.
     lock = os.open(ROOT, os.O_RDONLY)
@@ -35,7 +34,7 @@ def main(group: str) -> int:
     except BlockingIOError:
         tell("waiting for another script that installs into .venv")
         fcntl.flock(lock, fcntl.LOCK_EX)
-    if is_noted(wanted):
+    if is_ready(group):
         return 0
     if not os.access(ROOT, os.W_OK):
         tell(f"{ROOT} cannot be written by this user, and .venv would be made there")
@@ -49,21 +48,22 @@ def main(group: str) -> int:
         tell(f"installing failed with status {error.returncode}; see above")
         return 1
     with NOTES.open("a") as notes:
-        notes.write(f"{wanted}\n")
+        notes.write(f"{note_of(group)}\n")
     return 0
 
 
-def wanted_note(group: str) -> str:
+def note_of(group: str) -> str:
     """What is noted after an installation; anything else means that it has to be done again."""
     content = (ROOT / "pyproject.toml").read_bytes()
     # A virtual environment does not survive being moved.
     return f"{group} {hashlib.sha256(content).hexdigest()} {ROOT}"
 
 
-def is_noted(note: str) -> bool:
-    """Whether this has been installed."""
+def is_ready(group: str) -> bool:
+    """Whether this group, or one that has all of it, has been installed."""
+    sufficient = {note_of("dev"), note_of(group)}
     try:
-        return PYTHON.exists() and note in NOTES.read_text().splitlines()
+        return PYTHON.exists() and not sufficient.isdisjoint(NOTES.read_text().splitlines())
     except OSError:
         return False
 

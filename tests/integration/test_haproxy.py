@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -257,21 +256,21 @@ def test_a_configuration_of_an_unknown_form_is_refused(line: str) -> None:
         corrected(configuration.replace(line, ""), "127.0.0.1")
 
 
-@pytest.mark.parametrize("http_host", ["127.0.0.1", "0.0.0.0", "::1"])
-def test_what_the_installed_ray_serve_writes_is_understood(http_host: str, tmp_path: Path) -> None:
-    from jinja2 import Environment
-    from ray.serve._private.haproxy import HAProxyConfig
-    from ray.serve._private.haproxy_templates import HAPROXY_CONFIG_TEMPLATE
+# In a process of its own: Ray Serve reads its environment once, when it is imported.
+RENDER = """
+import sys
+from jinja2 import Environment
+from ray.serve._private.haproxy import HAProxyConfig
+from ray.serve._private.haproxy_templates import HAPROXY_CONFIG_TEMPLATE
 
-    config = HAProxyConfig(
-        socket_path=str(tmp_path / "admin.sock"),
-        server_state_base=str(tmp_path),
-        server_state_file=str(tmp_path / "server-state"),
-        metrics_socket_path=str(tmp_path / "metrics.sock"),
-    )
-    environment = Environment()
-    environment.filters["haproxy_fmt"] = lambda value: f'"{value}"'
-    written = environment.from_string(HAPROXY_CONFIG_TEMPLATE).render(
+folder = sys.argv[1]
+config = HAProxyConfig(
+    socket_path=folder + "/admin.sock",
+    server_state_base=folder,
+    server_state_file=folder + "/server-state",
+)
+print(
+    Environment().from_string(HAPROXY_CONFIG_TEMPLATE.replace("| haproxy_fmt", "")).render(
         config=config,
         backends=[],
         grpc_backends=[],
@@ -279,9 +278,27 @@ def test_what_the_installed_ray_serve_writes_is_understood(http_host: str, tmp_p
         grpc_backends_with_health_config=[],
         healthz_rules="",
         route_info=config.build_health_route_info([]),
-        metrics_socket_path=str(tmp_path / "metrics.sock"),
+        metrics_socket_path=folder + "/metrics.sock",
     )
-    result = corrected(f"{written}\n", http_host)
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def installed_form(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("rendered")
+    command = [sys.executable, "-W", "ignore", "-c", RENDER, str(folder)]
+    environment = {**os.environ, "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0"}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, env=environment
+    ).stdout
+
+
+@pytest.mark.parametrize("http_host", ["127.0.0.1", "0.0.0.0", "::1"])
+def test_what_the_installed_ray_serve_writes_is_understood(
+    installed_form: str, http_host: str, tmp_path: Path
+) -> None:
+    result = corrected(installed_form, http_host)
     binds = [line.split()[1] for line in result.splitlines() if line.split()[:1] == ["bind"]]
     address = f"[{http_host}]" if ":" in http_host else http_host
     assert binds == ["127.0.0.1:9101", f"{address}:8000", "127.0.0.1:8404"]

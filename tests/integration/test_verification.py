@@ -50,7 +50,7 @@ def full_life(show: Show, batches: int) -> int:
     raise AssertionError("no such life")
 
 
-BATCHES = 30
+BATCHES = 12
 SEED = full_life(SHOW, BATCHES)
 
 
@@ -59,7 +59,7 @@ async def life(empty_house: House) -> RandomLife:
     """A show that has sold, and a neighbour that has, too."""
     life = RandomLife(SHOW, SEED)
     await sell(empty_house.application_dsn, SHOW, life, BATCHES)
-    await sell(empty_house.application_dsn, OTHER, RandomLife(OTHER, 1), 10)
+    await sell(empty_house.application_dsn, OTHER, RandomLife(OTHER, 1), 3)
     return life
 
 
@@ -261,23 +261,23 @@ async def test_a_changed_block_is_named_with_its_seat(
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
-        ("UPDATE show_owner SET seq = seq + 1 WHERE {show}", "the journal ends at 30"),
+        ("UPDATE show_owner SET seq = seq + 1 WHERE {show}", "the journal ends at 12"),
         ("UPDATE show_owner SET seq = 0 WHERE {show}", "its owner row at 0"),
         ("UPDATE show_owner SET epoch = 0 WHERE {show}", "the journal knows epoch 1"),
         ("UPDATE show_owner SET leg_count = 1 WHERE {show}", "rides legs that do not exist"),
         ("UPDATE show_owner SET seat_count = 1 WHERE {show}", "a seat that does not exist"),
         ("DELETE FROM show_owner WHERE {show}", "its owner row is gone"),
         ("DELETE FROM journal WHERE {show} AND seq = 9", "journal jumps from 8 to 10"),
-        ("DELETE FROM journal WHERE {show} AND seq = 30", "the journal ends at 29"),
+        ("DELETE FROM journal WHERE {show} AND seq = 12", "the journal ends at 11"),
         (
             "UPDATE journal SET epoch = 9 WHERE {show} AND seq = 9",
             "was written by a replaced epoch",
         ),
-        ("UPDATE journal SET epoch = 9 WHERE {show} AND seq = 30", "the journal knows epoch 9"),
+        ("UPDATE journal SET epoch = 9 WHERE {show} AND seq = 12", "the journal knows epoch 9"),
         ("UPDATE journal SET events = '7' WHERE {show} AND seq = 9", "unreadable events"),
         ("UPDATE journal SET events = '[{{}}]' WHERE {show} AND seq = 9", "unreadable events"),
         (
-            "INSERT INTO journal SELECT show_id, 31, epoch, at, events FROM journal"
+            "INSERT INTO journal SELECT show_id, 13, epoch, at, events FROM journal"
             " WHERE {show} AND seq = 1",
             "is held a second time",
         ),
@@ -331,29 +331,27 @@ async def find_theft(
     raise AssertionError("no such moment")
 
 
-@pytest.mark.parametrize(
-    "replacement", ['"many"', "null", "[1]", '"2026-01-01"', "99999999999999", "-5", "1.5"]
-)
 @pytest.mark.parametrize("field", ["from_leg", "to_leg", "expires_at_ms", "seats", "admissions"])
 async def test_nonsense_in_the_journal_is_reported_and_never_stops_the_verification(
-    life: RandomLife, superuser: Connection, pool: Pool, field: str, replacement: str
+    life: RandomLife, superuser: Connection, pool: Pool, field: str
 ) -> None:
     held = next(e for e in life.history if isinstance(e, SeatsHeld))
     text = await superuser.fetchval(
         "SELECT events FROM journal WHERE show_id = $1 AND seq = 1", SHOW.show_id
     )
-    events = json.loads(text)
-    assert events[0]["hold_id"] == held.hold_id
-    events[0][field] = json.loads(replacement)
-    await superuser.execute(
-        "UPDATE journal SET events = $1 WHERE show_id = $2 AND seq = 1",
-        json.dumps(events),
-        SHOW.show_id,
-    )
-    verdicts = await verdicts_of(pool)
-    assert verdicts[SHOW.show_id].faults
-    assert verdicts[SHOW.show_id].entries == BATCHES
-    assert verdicts[OTHER.show_id].faults == []
+    for nonsense in ("many", None, [1], [[1]], "2026-01-01", 10**14, -5, 1.5):
+        events = json.loads(text)
+        assert events[0]["hold_id"] == held.hold_id
+        events[0][field] = nonsense
+        await superuser.execute(
+            "UPDATE journal SET events = $1 WHERE show_id = $2 AND seq = 1",
+            json.dumps(events),
+            SHOW.show_id,
+        )
+        verdicts = await verdicts_of(pool)
+        assert verdicts[SHOW.show_id].faults, nonsense
+        assert verdicts[SHOW.show_id].entries == BATCHES
+        assert verdicts[OTHER.show_id].faults == []
 
 
 async def test_two_databases_are_verified_each_for_its_own_shows(

@@ -1,0 +1,266 @@
+"""The whole house as a user starts it: it serves, it is alone on its ports, and it leaves nothing.
+
+The tests of this module share one data directory and start the house a few times; what one house
+has stored, the next one finds.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux",
+    reason="only Linux has what keeps a killed launcher's house from living on",
+)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+START_S = 180
+STOP_S = 40
+PROMISE_S = 10
+OPEN = re.compile(r"Housefull is open at (http://\S+) ")
+HOLD = {"best_available": {"count": 2}}
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+class House:
+    """A house that was started from a command, with all its processes."""
+
+    def __init__(self, command: list[str], data: Path, **variables: str) -> None:
+        self.data = data
+        self.output_path = data.parent / "output"
+        # Nearly nothing, because a user's shell may have nearly nothing.
+        environment = {
+            "PATH": os.defpath,
+            "HOUSEFULL_DATA_DIR": str(data),
+            "HOUSEFULL_HTTP_PORT": "0",
+            "HOUSEFULL_HTTP_REPLICAS": "1",
+            **variables,
+        }
+        with self.output_path.open("w") as output:
+            self.launcher = subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.processes: list[psutil.Process] = []
+
+    @property
+    def output(self) -> str:
+        return self.output_path.read_text()
+
+    @property
+    def url(self) -> str:
+        found = OPEN.search(self.output)
+        assert found, self.output
+        return found[1]
+
+    def wait_until_open(self) -> None:
+        def is_over() -> bool:
+            return "Ctrl-C stops everything." in self.output or self.launcher.poll() is not None
+
+        wait_until(is_over, START_S)
+        assert self.launcher.poll() is None, self.output
+        self.processes = psutil.Process(self.launcher.pid).children(recursive=True)
+
+    def left(self) -> list[psutil.Process]:
+        return [
+            process
+            for process in self.processes
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        ]
+
+    def stop(self) -> int:
+        self.launcher.send_signal(signal.SIGINT)
+        return self.launcher.wait(STOP_S)
+
+    def call(self, path: str, body: object = None, **headers: str) -> tuple[int, dict[str, object]]:
+        request = urllib.request.Request(f"{self.url}{path}", headers=headers)
+        if body is not None:
+            request.data = json.dumps(body).encode()
+            request.add_header("Content-Type", "application/json")
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def next_performance(self) -> str:
+        status, page = self.call("/api/browse/shows?kind=performance&limit=1")
+        assert status == 200, page
+        shows = page["shows"]
+        assert isinstance(shows, list)
+        return str(shows[0]["show_id"])
+
+    def hold(self, show_id: str, key: str) -> tuple[int, dict[str, object]]:
+        headers = {"X-Customer-Id": "me", "Idempotency-Key": key}
+        return self.call(f"/api/booking/shows/{show_id}/holds", HOLD, **headers)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "serve_app", *arguments],
+            cwd=REPOSITORY,
+            env={"PATH": os.defpath, "HOUSEFULL_DATA_DIR": str(self.data)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+
+RUN = [sys.executable, "-m", "serve_app", "run"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("a house") / "data"
+
+
+@pytest.fixture(scope="module")
+def house(data: Path) -> Iterator[House]:
+    house = House(RUN, data)
+    try:
+        house.wait_until_open()
+        yield house
+    finally:
+        if house.launcher.poll() is None:
+            house.stop()
+
+
+def test_it_serves_shows_and_sells_seats(house: House) -> None:
+    show_id = house.next_performance()
+    status, first = house.hold(show_id, "first")
+    assert status == 201, first
+    again_status, again = house.hold(show_id, "first")
+    assert again_status in (200, 201)
+    assert again["hold_id"] == first["hold_id"]
+
+
+def test_the_commands_it_recommends_work(house: House) -> None:
+    commands = re.findall(r"^  (curl (?:.*\\\n)*.*)$", house.output, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        ended = subprocess.run(
+            ["sh", "-c", command.replace("curl", "curl --silent --fail --noproxy '*'", 1)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ended.returncode == 127:
+            pytest.skip("this machine has no curl")
+        assert ended.returncode == 0, f"{command}\n{ended.stderr}"
+        json.loads(ended.stdout)
+
+
+def test_everything_listens_on_loopback_but_what_asks_for_the_token(house: House) -> None:
+    open_to_all = set()
+    for process in psutil.Process(house.launcher.pid).children(recursive=True):
+        for connection in process.net_connections("inet"):
+            if connection.status != psutil.CONN_LISTEN:
+                continue
+            address = ipaddress.ip_address(connection.laddr.ip)
+            mapped = getattr(address, "ipv4_mapped", None)
+            if not (mapped or address).is_loopback:
+                open_to_all.add(" ".join(process.cmdline())[:18])
+    # Ray Serve binds one port of each replica to every address; callers have to show the token.
+    assert open_to_all <= {"ray::ServeReplica:"}
+
+
+def test_every_process_runs_at_ordinary_priority(house: House) -> None:
+    own = psutil.Process().nice()
+    assert {process.nice() for process in house.left()} == {own}
+
+
+def test_a_second_house_in_the_same_place_is_refused(house: House) -> None:
+    ended = house.command("run", "--port", "0")
+    assert ended.returncode == 1
+    assert f"in use by `housefull run` (process {house.launcher.pid})" in ended.stderr
+
+
+def test_commands_find_the_running_house(house: House) -> None:
+    ended = house.command("verify")
+    assert ended.returncode == 0, ended.stderr
+    assert "everything agrees" in ended.stdout
+    plan = REPOSITORY / "serve_app" / "demo" / "theatre.json"
+    imported = house.command("import", "seating-plan", str(plan))
+    assert imported.returncode == 0, imported.stderr
+
+
+def test_a_database_that_dies_is_started_again(house: House) -> None:
+    servers = [process for process in house.left() if process.name() == "postgres"]
+    (postmaster,) = (
+        process for process in servers if process.parent() not in servers and process.parent()
+    )
+    postmaster.kill()
+    show_id = house.next_performance
+
+    def sells() -> bool:
+        try:
+            return house.hold(show_id(), "after the crash")[0] in (200, 201)
+        except (AssertionError, OSError, ValueError):
+            return False
+
+    wait_until(sells, 60)
+    assert "PostgreSQL has ended by itself; starting it again" in house.output
+
+
+def test_ctrl_c_stops_everything_and_leaves_nothing(house: House, data: Path) -> None:
+    house.processes = psutil.Process(house.launcher.pid).children(recursive=True)
+    link = data / "run"
+    run_directory = link.readlink()
+    assert house.stop() == 0
+    assert house.left() == []
+    assert not run_directory.exists()
+    assert not link.is_symlink()
+    assert not (data / "running.json").exists()
+
+
+def test_a_taken_port_is_replaced_and_what_was_sold_is_still_there(data: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        house = House(RUN, data, HOUSEFULL_HTTP_PORT=str(port))
+        house.wait_until_open()
+        assert f"Port {port} (HTTP) was taken; using " in house.output
+        assert not house.url.endswith(f":{port}")
+        assert house.hold(house.next_performance(), "first")[0] in (200, 201)
+        assert "demo catalogue" not in house.output
+        house.launcher.kill()
+        house.launcher.wait()
+        wait_until(lambda: house.left() == [], PROMISE_S)
+    # The guardian is the last one and removes it.
+    assert not (data / "running.json").exists()
+
+
+def test_the_script_itself_becomes_the_launcher(data: Path) -> None:
+    if not (REPOSITORY / ".venv" / "installed").exists():
+        pytest.skip(".venv was not made by scripts/test, so scripts/run would install into it")
+    house = House(["sh", str(REPOSITORY / "scripts" / "run")], data)
+    house.wait_until_open()
+    house.launcher.send_signal(signal.SIGTERM)
+    assert house.launcher.wait(STOP_S) == 0
+    assert house.left() == []
