@@ -31,6 +31,7 @@ from actors.config import ActorsConfig
 from actors.heartbeat import Heartbeat
 from actors.messages import ActorStatus, Reply, Request
 from actors.naming import actor_name, database_of_actor, placement_of_actor
+from actors.process import calm_collector
 from actors.show_actor import ShowActor
 from actors.show_ref import ShowRefs
 from persistence.show_store import open_show_store
@@ -96,6 +97,7 @@ class HostedShowActor:
         return await asyncio.shield(self._starting)
 
     async def _start(self) -> ShowActor:
+        calm_collector()
         dsn = self._config.shards.dsns[database_of_actor(self._name, self._config.shards)]
         source, journal = await open_show_store(
             self._config.shards.catalogue_dsn, dsn, owner=self._name

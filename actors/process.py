@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -64,3 +65,13 @@ def private_bytes() -> int:
             )
     except OSError:
         return 0
+
+
+GC_THRESHOLDS = (20_000, 50, 50)
+"""Python's own make it look through every plan and hold in memory again and again; measured, up
+to a quarter of the time of a hold in a replica and a third of an activation in an actor."""
+
+
+def calm_collector() -> None:
+    """Let the garbage collector look less often: this process keeps much and leaks no circles."""
+    gc.set_threshold(*GC_THRESHOLDS)

@@ -10,7 +10,6 @@ audit of what was sold.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import itertools
 import statistics
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from actors.config import ActorsConfig
 from persistence.catalogue import Catalogue
 from persistence.embedded_postgres import EmbeddedPostgres
+from persistence.migrate import migrate
 from persistence.plan_codec import plan_id_of
 from persistence.provisioning import ensure_database
-from persistence.migrate import migrate
 from persistence.sessions import open_pool
 from persistence.shards import ShardMap
 from reservation.fares import CategoryFare, FareTable

@@ -103,8 +103,20 @@ def install(*arguments: str) -> None:
 
 
 def run(*command: str) -> None:
-    """Run a command; its output is for the user."""
-    subprocess.run(command, check=True, stdout=sys.stderr, stdin=subprocess.DEVNULL)
+    """Run a command; what it prints is shown when it fails, and is only noise otherwise."""
+    try:
+        subprocess.run(
+            command,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    except subprocess.CalledProcessError as error:
+        print(error.stdout, file=sys.stderr)
+        raise
 
 
 def tell(text: str) -> None:

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serve_app.house_error import BadInput
+from serve_app.instants import write_instant
 
 if TYPE_CHECKING:
+    from persistence.catalogue import Catalogue
     from persistence.verification import Verdict
+    from reservation.audit import AuditFault
     from reservation.ids import ShowId
     from serve_app.databases import Databases
 
@@ -24,7 +27,10 @@ def verify(
         list[str] | None, typer.Argument(metavar="[SHOW_ID]...", help="All shows without any.")
     ] = None,
 ) -> None:
-    """Replay the journal and prove that no seat was sold twice."""
+    """Replay the journal and prove that no seat was sold twice.
+
+    A line for every fault: show, seat, leg, time, and what is wrong; exit status 1 then.
+    """
     from reservation.ids import ShowId, is_show_id
     from serve_app.databases import open_databases
     from serve_app.settings import load_settings
@@ -40,28 +46,47 @@ def verify(
 
 
 async def _verify(databases: Databases, show_ids: Sequence[ShowId]) -> bool:
+    from persistence.catalogue import Catalogue
     from persistence.provisioning import connected_pool
     from persistence.verification import verify_shows
 
-    shows = entries = seat_legs = faulty = 0
+    shows = entries = seat_legs = faults = 0
     async with AsyncExitStack() as opened:
         pools = [
             await opened.enter_async_context(connected_pool(url)) for url in databases.admin_urls
         ]
+        catalogue = Catalogue(pools[0])
         async for verdict in verify_shows(pools, databases.shards, show_ids):
             shows += 1
             entries += verdict.entries
             seat_legs += verdict.seat_legs
-            faulty += bool(verdict.faults)
-            _report(verdict)
-    result = f"{faulty:,} shows have faults" if faulty else "everything agrees"
+            faults += len(verdict.faults)
+            if verdict.faults:
+                await _report(verdict, catalogue)
+    result = f"{faults:,} faults" if faults else "nothing was sold twice and all books agree"
     typer.echo(
         f"{shows:,} shows, {entries:,} journal entries, {seat_legs:,} seat-legs taken: {result}"
     )
-    return not faulty
+    return not faults
 
 
-def _report(verdict: Verdict) -> None:
+async def _report(verdict: Verdict, catalogue: Catalogue) -> None:
+    listing = await catalogue.find_listing(verdict.show_id)
+    plan = None if listing is None else await catalogue.load_plan(listing.plan_id)
     for fault in verdict.faults:
-        where = "" if fault.seat_index is None else f" (seat {fault.seat_index}, leg {fault.leg})"
-        typer.echo(f"{verdict.show_id}: {fault.what}{where}", err=True)
+        seat = fault.seat_index
+        label = "" if seat is None else str(seat)
+        if plan is not None and seat is not None and 0 <= seat < len(plan.labels):
+            label = plan.labels[seat]
+        typer.echo(_line(verdict.show_id, fault, label), err=True)
+
+
+def _line(show_id: ShowId, fault: AuditFault, label: str) -> str:
+    parts: list[str] = [show_id]
+    if label:
+        parts.append(f"seat {label}")
+    if fault.leg is not None:
+        parts.append(f"leg {fault.leg}")
+    if fault.at_ms:
+        parts.append(write_instant(fault.at_ms))
+    return f"{' '.join(parts)}: {fault.what}"

@@ -69,7 +69,8 @@ class JsonFormatter(logging.Formatter):
             "event": record.getMessage(),
         }
         for name, value in vars(record).items():
-            if name not in _STANDARD_ATTRIBUTES:
+            # Libraries (Ray is one) add their own to every record, with an underscore.
+            if name not in _STANDARD_ATTRIBUTES and not name.startswith("_"):
                 content.setdefault(name, value)
         if record.exc_info:
             content["traceback"] = self.formatException(record.exc_info)

@@ -6,13 +6,13 @@ lifespan there. Requests come to the replica directly from HAProxy, or through S
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
 
+from actors.process import calm_collector
 from serve_app.edge_config import EdgeConfig
 from serve_app.logs import configure_logging
 
@@ -21,10 +21,6 @@ ONGOING_REQUESTS_MAX = 1_000
 
 QUEUED_REQUESTS_MAX = 1_000
 """Beyond this Serve itself answers 503, in plain text."""
-
-GC_THRESHOLDS = (20_000, 50, 50)
-"""Python's own make it look through all plans in memory every few hundred requests; measured, up
-to a quarter of the time of a hold."""
 
 HEALTH_PERIOD_S = 5
 HEALTH_TIMEOUT_S = 15
@@ -37,7 +33,7 @@ def host(name: str, edge: EdgeConfig, build: Callable[[], FastAPI]) -> Any:
 
     def build_in_replica() -> FastAPI:
         configure_logging(edge.log_level, edge.log_format)
-        gc.set_threshold(*GC_THRESHOLDS)
+        calm_collector()
         return build()
 
     deployment: Any = serve.deployment(

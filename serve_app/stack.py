@@ -54,7 +54,8 @@ _WATCH_EVERY_S = 1.0
 _REVIVALS_MAX = 5
 _REVIVAL_WINDOW_S = 600
 
-_log = logging.getLogger(__name__)
+# Not __name__: that is "__main__" here.
+_log = logging.getLogger("serve_app.stack")
 
 
 class StopRequested(BaseException):

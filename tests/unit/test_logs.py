@@ -47,6 +47,10 @@ def test_json_is_one_object_with_what_was_passed_as_extra() -> None:
     }
 
 
+def test_what_a_library_adds_to_every_record_is_left_out() -> None:
+    assert "_library_ns" not in json.loads(logged("json", _library_ns=1))
+
+
 def test_an_extra_cannot_pretend_to_be_the_level() -> None:
     assert json.loads(logged("json", level_=1, event="forged"))["event"].startswith("lost")
 
