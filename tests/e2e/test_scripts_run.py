@@ -177,6 +177,40 @@ def test_the_commands_it_recommends_work(house: House) -> None:
         json.loads(ended.stdout)
 
 
+def test_the_readme_can_be_followed_to_the_letter(house: House) -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    section = readme.partition("## Try it")[2].partition("\n## ")[0]
+    script = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
+    assert "house=http://127.0.0.1:8000" in script
+    script = script.replace("http://127.0.0.1:8000", house.url)
+    script = script.replace(".venv/bin/housefull", f"{sys.executable} -m serve_app")
+    # One answer a line, so that the answers can be told apart.
+    script = script.replace("curl ", "curl --noproxy '*' --silent --write-out '\\n' ")
+    ended = subprocess.run(
+        ["sh", "-ec", script],
+        cwd=REPOSITORY,
+        env={"PATH": os.defpath, "HOUSEFULL_DATA_DIR": str(house.data)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode == 127:
+        pytest.skip("this machine has no curl")
+    assert ended.returncode == 0, ended.stderr
+    answers = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("{")]
+    found, seat_map, held, again, clash, best, booking, bookings = answers
+    assert found["shows"][0]["title"] == "Twelfth Night"
+    assert seat_map["counts"]["free"] > 0
+    assert [seat["label"] for seat in held["seats"]] == ["S-C-7", "S-C-8"]
+    assert again == held
+    assert (clash["status"], clash["code"]) == (409, "seat_unavailable")
+    assert clash["seats"] == ["S-C-7", "S-C-8"]
+    assert (best["arrangement"], len(best["seats"])) == ("row", 2)
+    assert booking["hold_id"] == held["hold_id"]
+    assert bookings["bookings"][0]["booking_id"] == booking["booking_id"]
+    assert "nothing was sold twice and all books agree" in ended.stdout
+
+
 def test_everything_listens_on_loopback_but_what_asks_for_the_token(house: House) -> None:
     open_to_all = set()
     for process in psutil.Process(house.launcher.pid).children(recursive=True):
@@ -205,7 +239,7 @@ def test_a_second_house_in_the_same_place_is_refused(house: House) -> None:
 def test_commands_find_the_running_house(house: House) -> None:
     ended = house.command("verify")
     assert ended.returncode == 0, ended.stderr
-    assert "everything agrees" in ended.stdout
+    assert "all books agree" in ended.stdout
     plan = REPOSITORY / "serve_app" / "demo" / "theatre.json"
     imported = house.command("import", "seating-plan", str(plan))
     assert imported.returncode == 0, imported.stderr

@@ -186,14 +186,16 @@ def faults_of(auditor: Auditor) -> list[AuditFault]:
 
 async def ask(actor: ShowActor, show_id: ShowId, command: Command) -> Outcome | Fault:
     """One command alone."""
-    return (await actor.submit([(show_id, command)])).answers[0]
+    return (await ask_all(actor, show_id, [command]))[0]
 
 
 async def ask_all(
     actor: ShowActor, show_id: ShowId, commands: Iterable[Command]
 ) -> list[Outcome | Fault]:
     """Several commands as one batch."""
-    return (await actor.submit([(show_id, command) for command in commands])).answers
+    # Whoever waits for what never comes shall fail, and not hang.
+    async with asyncio.timeout(20):
+        return (await actor.submit([(show_id, command) for command in commands])).answers
 
 
 async def turn(times: int = 20) -> None:

@@ -285,8 +285,9 @@ async def test_handing_over_waits_for_an_activation_that_has_begun(house: Memory
     answering = asyncio.ensure_future(ask(actor, ID, hold(ID, 1)))
     await turn(1)
     await actor.hand_over(ID)
-    assert (await actor.status()).shows == []
     assert isinstance(await answering, SeatsHeld | ShowUnavailable)
+    assert (await actor.status()).shows == []
+    assert house.store.epoch_of(ID) == 1, "there was no activation to wait for"
     assert house.audit(ID).faults == []
 
 
