@@ -1,6 +1,8 @@
 """HTTP in, HTTP out, and the composition root.
 
-Belongs here: routes, wire schemas, the table from rejections to HTTP, settings (the only
-reader of the environment), the command line and the code that starts the whole stack.
+Rooms inside, imports from left to right: the command line and ``settings`` (the only reader of
+the environment), ``house`` (starts and stops everything), ``hosting`` (the applications on Ray
+Serve), ``api`` (routes, wire schemas, the table from rejections to HTTP). ``catalogue`` fills the
+catalogue from files.
 Does not belong here: rules about seats, SQL, driver calls.
 """

@@ -63,11 +63,11 @@ def run(
     ] = False,
 ) -> None:
     """Start everything, and stop it on Ctrl-C."""
-    from serve_app.data_directory import make_run_directory
-    from serve_app.guardian import run_guarded
+    from serve_app.house.data_directory import make_run_directory
+    from serve_app.house.guardian import run_guarded
 
     scratch = str(make_run_directory())
-    command = [sys.executable, "-m", "serve_app.stack", "--launcher-pid", str(os.getpid())]
+    command = [sys.executable, "-m", "serve_app.house.stack", "--launcher-pid", str(os.getpid())]
     command += ["--run-directory", scratch]
     if port is not None:
         command += ["--http-port", str(port)]
@@ -75,7 +75,7 @@ def run(
         command.append("--no-demo")
     end = run_guarded(command, scratch=scratch)
     if end.status not in _EXITS_EXPLAINED:
-        from serve_app.data_directory import DataDirectory
+        from serve_app.house.data_directory import DataDirectory
         from serve_app.settings import load_settings
 
         data = DataDirectory(load_settings().data_dir)
@@ -88,7 +88,7 @@ def run(
 @app.command()
 def migrate() -> None:
     """Bring the databases to the newest schema."""
-    from serve_app.databases import open_databases
+    from serve_app.house.databases import open_databases
     from serve_app.settings import load_settings
 
     with open_databases(load_settings(), "housefull migrate") as databases:

@@ -21,7 +21,7 @@ from serve_app.house_error import BadInput, HouseError
 
 if TYPE_CHECKING:
     from persistence.catalogue import Catalogue
-    from serve_app.importing import FareTerms, ImportProblem, ImportReport, Progress
+    from serve_app.catalogue.importing import FareTerms, ImportProblem, ImportReport, Progress
 
 import_commands = typer.Typer(
     help="Fill the catalogue from files.", no_args_is_help=True, add_completion=False
@@ -53,7 +53,7 @@ _Strict = Annotated[bool, typer.Option("--strict", help="Import nothing if there
 @import_commands.command("seating-plan")
 def seating_plan(file: _File, extras: _Extras = None, strict: _Strict = False) -> None:
     """Store a seating plan."""
-    from serve_app.importing import import_seating_plan
+    from serve_app.catalogue.importing import import_seating_plan
 
     async def store(catalogue: Catalogue, progress: Progress) -> ImportReport:
         return await import_seating_plan(catalogue, file, extras_path=extras, strict=strict)
@@ -87,7 +87,7 @@ def gtfs(
     strict: _Strict = False,
 ) -> None:
     """Store a show for every run of a timetable."""
-    from serve_app.importing import import_gtfs
+    from serve_app.catalogue.importing import import_gtfs
 
     fares = _fare_terms(currency, fare_base, fare_per_km)
     first, last = from_date.date(), to_date.date()
@@ -114,8 +114,8 @@ def gtfs(
 def _imported(
     store: Callable[[Catalogue, Progress], Awaitable[ImportReport]], what: str
 ) -> ImportReport:
-    from serve_app.databases import open_databases
-    from serve_app.importing import ImportRefused
+    from serve_app.catalogue.importing import ImportRefused
+    from serve_app.house.databases import open_databases
     from serve_app.settings import load_settings
 
     with open_databases(load_settings(), what) as databases, _progress_bar() as progress:
@@ -172,7 +172,7 @@ def _counts(report: ImportReport) -> str:
 
 def _fare_terms(currency: str, base: str, per_km: str) -> FareTerms:
     from integrations.gtfs_timetable import FareRule
-    from serve_app.importing import FareTerms
+    from serve_app.catalogue.importing import FareTerms
 
     if len(currency) != 3 or not currency.isascii() or not currency.isalpha():
         raise BadInput(f"--currency: {currency!r} is not three letters of ISO 4217")

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from serve_app.api.instants import write_instant
 from serve_app.house_error import BadInput
-from serve_app.instants import write_instant
 
 if TYPE_CHECKING:
     from persistence.catalogue import Catalogue
     from persistence.verification import Verdict
     from reservation.audit import AuditFault
     from reservation.ids import ShowId
-    from serve_app.databases import Databases
+    from serve_app.house.databases import Databases
 
 _EXIT_FAILED = 1
 
@@ -32,7 +32,7 @@ def verify(
     A line for every fault: show, seat, leg, time, and what is wrong; exit status 1 then.
     """
     from reservation.ids import ShowId, is_show_id
-    from serve_app.databases import open_databases
+    from serve_app.house.databases import open_databases
     from serve_app.settings import load_settings
 
     wanted = [ShowId(show_id) for show_id in show_ids or ()]

@@ -46,7 +46,7 @@ def masked(text: str) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """``12:30:01.250 WARNING serve_app.stack: what happened``, and a traceback if there is one."""
+    """``12:30:01.250 WARNING house.stack: what happened``, and a traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One record."""

@@ -46,7 +46,11 @@ WHERE application_name = $1 AND pid <> pg_backend_pid()
 SELECT house_now_ms()
 
 -- name: find_overdue_shows
--- Shows whose owner has not ended a hold in time: nobody has them in memory.
-SELECT DISTINCT show_id FROM hold
-WHERE state = 'held' AND deadline_at_ms < house_now_ms() - $1::bigint
+-- Shows whose owner has not ended a hold in time: nobody has them in memory. In no order, so that
+-- some that cannot be woken do not stand in the way of all others.
+SELECT show_id FROM (
+    SELECT DISTINCT show_id FROM hold
+    WHERE state = 'held' AND deadline_at_ms < house_now_ms() - $1::bigint
+) due
+ORDER BY random()
 LIMIT $2

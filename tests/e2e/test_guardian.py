@@ -66,7 +66,7 @@ while True:
 LAUNCHER = """
 import subprocess, sys
 sys.path.insert(0, sys.argv[1])
-from serve_app.guardian import run_guarded
+from serve_app.house.guardian import run_guarded
 if "--with-sibling" in sys.argv:
     sys.argv.remove("--with-sibling")
     sibling = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", sys.argv[3]])

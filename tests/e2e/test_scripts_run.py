@@ -240,7 +240,7 @@ def test_commands_find_the_running_house(house: House) -> None:
     ended = house.command("verify")
     assert ended.returncode == 0, ended.stderr
     assert "all books agree" in ended.stdout
-    plan = REPOSITORY / "serve_app" / "demo" / "theatre.json"
+    plan = REPOSITORY / "serve_app" / "catalogue" / "demo" / "theatre.json"
     imported = house.command("import", "seating-plan", str(plan))
     assert imported.returncode == 0, imported.stderr
 

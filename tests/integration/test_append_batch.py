@@ -250,6 +250,24 @@ async def test_shows_that_are_not_there_are_named_as_lost(application: Connectio
     assert set((raised.value.detail or "").split()) == {SHOW.show_id, unknown.show_id}
 
 
+@pytest.mark.parametrize("damage", ["taken = B'000'", "taken = B'001'"])
+async def test_a_claim_that_is_not_there_any_more_cannot_be_given_back(
+    application: Connection, superuser: Connection, damage: str
+) -> None:
+    # Only somebody who writes the tables by hand can bring this about.
+    await activate(application, SHOW)
+    held = next(e for e in full_life() if isinstance(e, SeatsHeld) and e.seat_indexes)
+    held = held._replace(segment=SHOW.route.whole)
+    await append(application, (SHOW.show_id, 1, 1, [held]))
+    seat = held.seat_indexes[0]
+    await superuser.execute(f"UPDATE seat_claim SET {damage} WHERE seat_index = {seat}")
+    before = await everything(superuser)
+    with pytest.raises(asyncpg.PostgresError, match="seats to give back are not claimed") as raised:
+        await append(application, (SHOW.show_id, 1, 2, [HoldReleased(held.hold_id, 1)]))
+    assert raised.value.sqlstate == "HF002"
+    assert await everything(superuser) == before
+
+
 # -- what it leaves -------------------------------------------------------------------------------
 
 

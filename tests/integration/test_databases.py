@@ -14,8 +14,8 @@ import pytest
 from persistence.child_process import EmbeddedServerError
 from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.provisioning import ensure_database
-from serve_app.data_directory import DataDirectory, HouseInUse, RunningHouse
-from serve_app.databases import open_databases
+from serve_app.house.data_directory import DataDirectory, HouseInUse, RunningHouse
+from serve_app.house.databases import open_databases
 from serve_app.house_error import HouseError
 from serve_app.settings import Settings, load_settings, variable_of
 
@@ -54,7 +54,7 @@ def in_other_process(script: str, *arguments: str) -> str:
 
 OPEN_AND_SHOW = """
 import os, sys
-from serve_app.databases import open_databases
+from serve_app.house.databases import open_databases
 from serve_app.settings import load_settings
 here = os.getcwd()
 os.chdir(sys.argv[1])

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from persistence import child_process
-from serve_app.haproxy_binary import ConfigurationError, corrected, write_wrapper
-from serve_app.haproxy_drain import drain
-from serve_app.ports import PortReservation
+from serve_app.house.haproxy_binary import ConfigurationError, corrected, write_wrapper
+from serve_app.house.haproxy_drain import drain
+from serve_app.house.ports import PortReservation
 from serve_app.settings import haproxy_is_installed
 
 pytestmark = pytest.mark.skipif(

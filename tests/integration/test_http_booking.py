@@ -16,7 +16,7 @@ from reservation.faults import Fault, OutcomeUnknown, Overloaded, ShowUnavailabl
 from reservation.ids import CustomerId, ShowId, derive_hold_id, derive_show_id
 from reservation.rejections import Rejection
 from reservation.show import OrphanRule, SalesPolicy
-from serve_app.problems import REJECTIONS
+from serve_app.api.problems import REJECTIONS
 from tests.support.http_house import (
     BOOKING,
     BROWSE,

@@ -21,8 +21,8 @@ from reservation.ids import derive_show_id
 from reservation.limits import AMOUNT_MINOR_MAX
 from reservation.plan_document import read_plan
 from reservation.show import OrphanRule, Placement, SalesPolicy
-from serve_app.demo_catalogue import DEMO_DIRECTORY, load_demo
-from serve_app.importing import (
+from serve_app.catalogue.demo_catalogue import DEMO_DIRECTORY, load_demo
+from serve_app.catalogue.importing import (
     FareTerms,
     ImportProblem,
     ImportRefused,
@@ -31,7 +31,7 @@ from serve_app.importing import (
     import_seating_plan,
     read_plan_files,
 )
-from serve_app.json_file import JsonFault, read_json
+from serve_app.catalogue.json_file import JsonFault, read_json
 from tests.support.gtfs import SMALL_FEED, Files, write_feed, zip_feed
 
 DAY = date(2026, 7, 6)

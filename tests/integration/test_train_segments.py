@@ -23,8 +23,8 @@ from reservation.ids import CustomerId, HoldId, ShowId, derive_hold_id, derive_s
 from reservation.rejections import Rejected, Rejection
 from reservation.route import Route, Segment
 from reservation.show import OrphanRule, Placement, SalesPolicy
-from serve_app.demo_catalogue import DEMO_DIRECTORY
-from serve_app.importing import FareTerms, import_gtfs
+from serve_app.catalogue.demo_catalogue import DEMO_DIRECTORY
+from serve_app.catalogue.importing import FareTerms, import_gtfs
 
 FEED = Path(__file__).resolve().parents[3] / "shared" / "data" / "gtfs" / "sri-lanka-railways"
 pytestmark = pytest.mark.skipif(not FEED.is_dir(), reason=f"the timetable {FEED.name} is missing")

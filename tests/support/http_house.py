@@ -37,10 +37,10 @@ from reservation.plan_export import write_plan
 from reservation.route import Route, Stop
 from reservation.seating_plan import SeatingPlan, SeatTrait
 from reservation.show import Placement, SalesPolicy
-from serve_app.booking import BookingDesk, build_booking_api
-from serve_app.browse import BrowseDesk, build_browse_api
-from serve_app.customer import CustomerGate
-from serve_app.show_facts import ShowFactsCache
+from serve_app.api.booking import BookingDesk, build_booking_api
+from serve_app.api.browse import BrowseDesk, build_browse_api
+from serve_app.api.customer import CustomerGate
+from serve_app.api.show_facts import ShowFactsCache
 from tests.support.plans import build_plan
 
 BODY_BYTES_MAX = 65_536

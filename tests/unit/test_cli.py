@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DEMO = REPOSITORY / "serve_app" / "demo"
+DEMO = REPOSITORY / "serve_app" / "catalogue" / "demo"
 PLAN = DEMO / "coach.json"
 FEED = DEMO / "bus-network"
 GTFS = ["import", "gtfs", str(FEED), "--seating-plan", str(PLAN)]

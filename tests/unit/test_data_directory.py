@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from serve_app import data_directory
-from serve_app.data_directory import (
+from serve_app.house import data_directory
+from serve_app.house.data_directory import (
     SESSIONS_KEPT,
     DataDirectory,
     HouseInUse,
@@ -28,7 +28,7 @@ HOLDER = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from serve_app.data_directory import DataDirectory
+from serve_app.house.data_directory import DataDirectory
 with DataDirectory(Path(sys.argv[2])).used_by("housefull run", int(sys.argv[3])):
     print("held", flush=True)
     time.sleep(float(sys.argv[4]))

@@ -12,8 +12,8 @@ from integrations.gtfs_feed import read_feed
 from integrations.gtfs_timetable import Timetable
 from reservation.plan_document import read_plan
 from reservation.seating_plan import SeatingPlan, SeatTrait
-from serve_app.demo_catalogue import DEMO_DIRECTORY, arena_documents
-from serve_app.importing import read_plan_files
+from serve_app.catalogue.demo_catalogue import DEMO_DIRECTORY, arena_documents
+from serve_app.catalogue.importing import read_plan_files
 from tests.support.seating_plan_schema import SEATING_PLAN_SCHEMA
 
 PLANS = ("theatre", "coach", "train-coach")

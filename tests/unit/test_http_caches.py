@@ -14,10 +14,10 @@ from reservation.listing import ShowKind, ShowListing
 from reservation.route import Route
 from reservation.seating_plan import SeatingPlan
 from reservation.show import Placement
-from serve_app import show_facts
-from serve_app.kept_bytes import KeptBody, KeptBytes
-from serve_app.shared_reads import SharedReads
-from serve_app.show_facts import ShowFactsCache
+from serve_app.api import show_facts
+from serve_app.api.kept_bytes import KeptBody, KeptBytes
+from serve_app.api.shared_reads import SharedReads
+from serve_app.api.show_facts import ShowFactsCache
 from tests.support.plans import build_plan
 
 SHOW_ID = derive_show_id("s")

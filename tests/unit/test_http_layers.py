@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.body_guard import BodyGuard, body_of
-from serve_app.customer import CustomerGate
-from serve_app.front import Front
-from serve_app.problems import Problem
-from serve_app.serve_headers import serve_middlewares
+from serve_app.api.body_guard import BodyGuard, body_of
+from serve_app.api.customer import CustomerGate
+from serve_app.api.front import Front
+from serve_app.api.problems import Problem
+from serve_app.api.serve_headers import serve_middlewares
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -26,6 +27,7 @@ from reservation.ids import (
     show_id_of,
 )
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 SHOW = derive_show_id("gtfs:CR:1045:2026-12-01")
 ANN = CustomerId("cus_ann")
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -42,7 +44,7 @@ def test_ids_are_the_same_in_another_process() -> None:
     code = "from reservation.ids import *; print(derive_show_id('Hamlet №1'))"
     answers = {
         subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+            [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True
         ).stdout.strip()
         for _ in range(2)
     }

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from serve_app.ports import PortError, PortReservation
+from serve_app.house.ports import PortError, PortReservation
 
 
 @pytest.fixture

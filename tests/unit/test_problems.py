@@ -9,7 +9,7 @@ import pytest
 from reservation import faults
 from reservation.faults import Fault, NotDone, OutcomeUnknown, Overloaded, ShowNotFound
 from reservation.rejections import Rejection
-from serve_app.problems import (
+from serve_app.api.problems import (
     ERRORS_SHOWN_MAX,
     KINDS,
     REJECTIONS,

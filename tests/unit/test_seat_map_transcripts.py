@@ -291,16 +291,16 @@ def test_a_hold_is_live_until_the_last_millisecond_before_its_deadline() -> None
 
 def test_extensions_end_at_the_hard_cap() -> None:
     check("""
-        show    rows=1 ttl=100 life=250
+        show    rows=1 ttl=100 life=240
         hold    H1 ann A1            -> held A1 for 1100 until 100
         extend  H1 ann               -> again extended until 100
         tick    60
         extend  H1 ann               -> extended until 160
         extend  H1 ann               -> again extended until 160
         tick    90
-        extend  H1 ann               -> extended until 250
+        extend  H1 ann               -> extended until 240
         extend  H1 ann               -> extension_cap_reached
-        tick    99
+        tick    90-
         extend  H1 ann               -> extension_cap_reached
         confirm H1 ann card          -> booked
         """)

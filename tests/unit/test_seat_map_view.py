@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from persistence.claim_reader import SeatMapSnapshot
 from reservation.route import Segment
-from serve_app.seat_map_view import etag_of, letters_of
+from serve_app.api.seat_map_view import etag_of, letters_of
 
 SEATS, LEGS = 6, 4
 MASKS = st.integers(0, 2**LEGS - 1)

@@ -1,0 +1,1 @@
+"""The HTTP applications as plain ASGI: routes, schemas, problems. Knows nothing of Ray Serve."""

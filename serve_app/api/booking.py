@@ -1,0 +1,355 @@
+"""The booking application: hold, extend, release, confirm, cancel, and what a customer has.
+
+``POST .../holds`` is the hot route. It parses once, knows the show from memory, asks the show's
+actor, and answers from the event; it never waits for a database. The other commands do the same.
+Only reading (``GET``) goes to the databases.
+
+Repeating a command is harmless everywhere. A hold is known by its idempotency key, and a
+repetition is answered with the same status and body and ``Idempotent-Replayed: true``; extending,
+releasing, confirming and cancelling are known by the hold or booking itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+from fastapi import FastAPI, Query, Request
+from starlette.responses import Response
+
+from actors.show_ref import ShowRefs
+from persistence.claim_reader import BookingCursor, ClaimReader
+from reservation.commands import CancelBooking, Command, ConfirmHold, ExtendHold, ReleaseHold
+from reservation.events import (
+    BookingCancelled,
+    BookingConfirmed,
+    Event,
+    HoldExtended,
+    HoldReleased,
+    SeatsHeld,
+)
+from reservation.faults import Fault, ShowNotFound
+from reservation.hold import Hold
+from reservation.ids import (
+    BookingId,
+    CustomerId,
+    HoldId,
+    ShowId,
+    derive_hold_id,
+    hold_id_of,
+    is_booking_id,
+    is_hold_id,
+    is_show_id,
+    show_id_of,
+)
+from reservation.rejections import Rejected, Rejection
+from reservation.seat_map import Repeated
+from serve_app.api import booking_document as document
+from serve_app.api.api_document import describe
+from serve_app.api.booking_schemas import CONFIRM, BookingsQuery
+from serve_app.api.cursors import read_cursor, write_cursor
+from serve_app.api.customer import CustomerGate
+from serve_app.api.edge import (
+    IDEMPOTENCY_KEY,
+    Opened,
+    idempotency_key_of,
+    json_response,
+    make_api,
+    probe_all,
+)
+from serve_app.api.hold_requests import command_of
+from serve_app.api.hold_views import (
+    View,
+    view_of_booking,
+    view_of_cancelled,
+    view_of_confirmed,
+    view_of_extended,
+    view_of_held,
+    view_of_hold,
+)
+from serve_app.api.problems import Problem, bad_field, problem_of_fault, problem_of_rejection
+from serve_app.api.show_facts import ShowFacts, ShowFactsCache
+from serve_app.api.strict_json import read_json, read_nothing, validated
+
+log = logging.getLogger(__name__)
+
+_REPLAYED = {"Idempotent-Replayed": "true"}
+
+
+@dataclass(frozen=True, slots=True)
+class BookingDesk:
+    """What the routes need. ``probes`` reach every database, each raising a fault if it cannot."""
+
+    refs: ShowRefs
+    facts: ShowFactsCache
+    claims: ClaimReader
+    probes: Sequence[Callable[[], Awaitable[object]]] = ()
+
+    async def probe(self) -> None:
+        """See ``edge.Desk``."""
+        await probe_all([probe() for probe in self.probes])
+
+
+class _Answer(NamedTuple):
+    """What an actor said to a command that was not rejected."""
+
+    event: Event
+    headers: dict[str, str]
+
+
+def build_booking_api(
+    open_desk: Callable[[], AbstractAsyncContextManager[BookingDesk]],
+    *,
+    gate: CustomerGate,
+    body_bytes_max: int,
+    echoes_request_id: bool = True,
+) -> FastAPI:
+    """The booking application as plain ASGI, without Ray.
+
+    See ``edge.make_api`` for ``open_desk`` and ``front.Front`` for ``echoes_request_id``.
+    """
+    opened = Opened()
+    app = make_api(
+        opened,
+        open_desk,
+        title="Housefull booking",
+        summary="Hold seats, confirm them, cancel bookings.",
+        description=document.DESCRIPTION,
+        body_bytes_max=body_bytes_max,
+        echoes_request_id=echoes_request_id,
+    )
+    routes = _Routes(opened, gate)
+    for operation, handler in (
+        (document.HOLD, routes.hold),
+        (document.LIST_HOLDS, routes.list_holds),
+        (document.FIND_HOLD, routes.find_hold),
+        (document.EXTEND, routes.extend),
+        (document.RELEASE, routes.release),
+        (document.CONFIRM, routes.confirm),
+        (document.LIST_BOOKINGS, routes.list_bookings),
+        (document.FIND_BOOKING, routes.find_booking),
+        (document.CANCEL, routes.cancel),
+    ):
+        operation.add_to(app, handler)
+    describe(app, document.MODELS, has_customers=True)
+    return app
+
+
+class _Routes:
+    """The handlers. They take the bare request: see ``api_document`` for why."""
+
+    def __init__(self, opened: Opened, gate: CustomerGate) -> None:
+        self._opened = opened
+        self._gate = gate
+
+    @property
+    def _desk(self) -> BookingDesk:
+        desk: BookingDesk | None = self._opened.desk
+        if desk is None:
+            raise Problem("not_done", "The application is starting or stopping.")
+        return desk
+
+    # -- commands -----------------------------------------------------------------------
+
+    async def hold(self, request: Request) -> Response:
+        scope = request.scope
+        customer_id = self._gate.customer_of(scope)
+        show_id = _show_id(request)
+        key = idempotency_key_of(scope)
+        if key is None:
+            detail = f"A hold needs the header {IDEMPOTENCY_KEY}; choose a new one for each hold."
+            raise Problem("idempotency_key_missing", detail)
+        body = read_json(scope)
+        desk = self._desk
+        facts = await desk.facts.facts(show_id)
+        hold_id = derive_hold_id(show_id, customer_id, key)
+        command = command_of(body, facts, hold_id, customer_id)
+        answer = await self._ask(show_id, command, facts, has_key=True)
+        assert isinstance(answer.event, SeatsHeld)
+        headers = {"Location": _address(request, "holds", hold_id), **answer.headers}
+        return json_response(view_of_held(answer.event, facts), 201, headers)
+
+    async def extend(self, request: Request) -> Response:
+        customer_id = self._customer_with_optional_key(request)
+        hold_id = _hold_id(request)
+        read_nothing(request.scope)
+        answer = await self._settle(ExtendHold(hold_id, customer_id), hold_id)
+        assert isinstance(answer.event, HoldExtended)
+        return json_response(view_of_extended(answer.event), 200, answer.headers)
+
+    async def release(self, request: Request) -> Response:
+        customer_id = self._customer_with_optional_key(request)
+        hold_id = _hold_id(request)
+        read_nothing(request.scope)
+        answer = await self._settle(ReleaseHold(hold_id, customer_id), hold_id)
+        assert isinstance(answer.event, HoldReleased)
+        return Response(status_code=204, headers=answer.headers)
+
+    async def confirm(self, request: Request) -> Response:
+        customer_id = self._customer_with_optional_key(request)
+        hold_id = _hold_id(request)
+        body = validated(CONFIRM, read_json(request.scope))
+        answer = await self._settle(ConfirmHold(hold_id, customer_id, body.payment), hold_id)
+        event = answer.event
+        assert isinstance(event, BookingConfirmed)
+        facts = await self._desk.facts.facts(show_id_of(hold_id))
+        headers = {"Location": _address(request, "bookings", event.booking_id), **answer.headers}
+        return json_response(view_of_confirmed(event, facts), 201, headers)
+
+    async def cancel(self, request: Request) -> Response:
+        customer_id = self._customer_with_optional_key(request)
+        booking_id = _booking_id(request)
+        read_nothing(request.scope)
+        answer = await self._settle(CancelBooking(booking_id, customer_id), booking_id)
+        assert isinstance(answer.event, BookingCancelled)
+        return json_response(view_of_cancelled(answer.event), 200, answer.headers)
+
+    # -- reading ------------------------------------------------------------------------
+
+    async def list_holds(self, request: Request) -> Response:
+        customer_id = self._gate.customer_of(request.scope)
+        holds = await self._desk.claims.list_live_holds(customer_id)
+        facts = await self._facts_of(holds)
+        views = [view_of_hold(hold, facts[show_id_of(hold.held.hold_id)]) for hold in holds]
+        return json_response({"holds": views})
+
+    async def find_hold(self, request: Request) -> Response:
+        customer_id = self._gate.customer_of(request.scope)
+        hold_id = _hold_id(request)
+        hold = await self._desk.claims.find_hold(hold_id)
+        if hold is None or hold.held.customer_id != customer_id:
+            raise problem_of_rejection(Rejection.HOLD_NOT_FOUND)
+        facts = await self._desk.facts.facts(show_id_of(hold_id))
+        return json_response(view_of_hold(hold, facts))
+
+    async def list_bookings(
+        self, request: Request, query: Annotated[BookingsQuery, Query()]
+    ) -> Response:
+        customer_id = self._gate.customer_of(request.scope)
+        after = _booking_cursor(query.cursor)
+        page = await self._desk.claims.list_bookings(customer_id, limit=query.limit, after=after)
+        facts = await self._facts_of(page.holds)
+        bookings = [
+            _booking_view(hold, facts[show_id_of(hold.held.hold_id)]) for hold in page.holds
+        ]
+        view: View = {"bookings": bookings}
+        if page.next is not None:
+            view["next"] = write_cursor(page.next.confirmed_at_ms, page.next.booking_id)
+        return json_response(view)
+
+    async def find_booking(self, request: Request) -> Response:
+        customer_id = self._gate.customer_of(request.scope)
+        booking_id = _booking_id(request)
+        hold = await self._desk.claims.find_hold(hold_id_of(booking_id))
+        if hold is None or hold.booking is None or hold.held.customer_id != customer_id:
+            raise problem_of_rejection(Rejection.BOOKING_NOT_FOUND)
+        facts = await self._desk.facts.facts(show_id_of(booking_id))
+        return json_response(_booking_view(hold, facts))
+
+    # -- what they share ----------------------------------------------------------------
+
+    def _customer_with_optional_key(self, request: Request) -> CustomerId:
+        customer_id = self._gate.customer_of(request.scope)
+        # Not needed, because the hold itself is the key; but a broken one is a mistake.
+        idempotency_key_of(request.scope)
+        return customer_id
+
+    async def _settle(self, command: Command, claim_id: HoldId | BookingId) -> _Answer:
+        """Ask the show of a hold or booking. The ids of unknown shows name nothing."""
+        try:
+            return await self._ask(show_id_of(claim_id), command)
+        except ShowNotFound:
+            raise problem_of_rejection(_absence_of(claim_id)) from None
+
+    async def _ask(
+        self,
+        show_id: ShowId,
+        command: Command,
+        facts: ShowFacts | None = None,
+        *,
+        has_key: bool = False,
+    ) -> _Answer:
+        """Let the show decide.
+
+        Raises:
+            ShowNotFound: as it is; what it means depends on the route.
+            Problem: every other fault, and every rejection; ``facts`` name what clashed.
+        """
+        try:
+            outcome = await self._desk.refs.ask(show_id, command)
+        except ShowNotFound:
+            raise
+        except Fault as fault:
+            log.warning("%s on %s: %r", type(command).__name__, show_id, fault)
+            raise problem_of_fault(fault, has_key=has_key) from fault
+        if isinstance(outcome, Rejected):
+            raise _problem_of(outcome, facts)
+        if isinstance(outcome, Repeated):
+            return _Answer(outcome.event, _REPLAYED)
+        return _Answer(outcome, {})
+
+    async def _facts_of(self, holds: Sequence[Hold]) -> dict[ShowId, ShowFacts]:
+        show_ids = list({show_id_of(hold.held.hold_id) for hold in holds})
+        facts = await asyncio.gather(*[self._desk.facts.facts(show_id) for show_id in show_ids])
+        return dict(zip(show_ids, facts, strict=True))
+
+
+def _problem_of(rejected: Rejected, facts: ShowFacts | None) -> Problem:
+    if facts is None:
+        return problem_of_rejection(rejected.code)
+    tiers = facts.plan.admission_tiers
+    return problem_of_rejection(
+        rejected.code,
+        seats=facts.plan.labels_of(rejected.seat_indexes),
+        tiers=[tiers[index].code for index in rejected.tier_indexes],
+    )
+
+
+def _booking_view(hold: Hold, facts: ShowFacts) -> View:
+    assert hold.booking is not None, f"{hold.held.hold_id} is listed as a booking and is none"
+    return view_of_booking(hold.held, hold.booking, facts)
+
+
+def _booking_cursor(cursor: str | None) -> BookingCursor | None:
+    if cursor is None:
+        return None
+    confirmed_at_ms, booking_id = read_cursor(cursor)
+    if not is_booking_id(booking_id):
+        raise bad_field("cursor", "is not a cursor of this list")
+    return BookingCursor(confirmed_at_ms, BookingId(booking_id))
+
+
+# An id of the wrong form is an id of nothing: there is no use in telling the two apart.
+
+
+def _show_id(request: Request) -> ShowId:
+    text = request.path_params["show_id"]
+    if not is_show_id(text):
+        raise Problem("show_not_found", "There is no show with this id.")
+    return ShowId(text)
+
+
+def _hold_id(request: Request) -> HoldId:
+    text = request.path_params["hold_id"]
+    if not is_hold_id(text):
+        raise problem_of_rejection(Rejection.HOLD_NOT_FOUND)
+    return HoldId(text)
+
+
+def _booking_id(request: Request) -> BookingId:
+    text = request.path_params["booking_id"]
+    if not is_booking_id(text):
+        raise problem_of_rejection(Rejection.BOOKING_NOT_FOUND)
+    return BookingId(text)
+
+
+def _absence_of(claim_id: HoldId | BookingId) -> Rejection:
+    return Rejection.BOOKING_NOT_FOUND if is_booking_id(claim_id) else Rejection.HOLD_NOT_FOUND
+
+
+def _address(request: Request, collection: str, claim_id: str) -> str:
+    return f"{request.scope.get('root_path', '')}/{collection}/{claim_id}"

@@ -1,0 +1,1 @@
+"""Filling the catalogue: files in, plans and shows out, and the demo."""

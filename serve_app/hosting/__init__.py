@@ -1,0 +1,1 @@
+"""The applications on Ray Serve: what a replica opens, is given, and runs."""

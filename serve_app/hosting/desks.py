@@ -1,0 +1,95 @@
+"""Opens, in a replica, what the routes of an application turn to. Nothing here waits for a
+database: pools connect on first use, so replicas start while a database is still coming up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
+
+from actors.activation import connect_refs
+from persistence.catalogue import Catalogue
+from persistence.claim_reader import ClaimReader
+from persistence.sessions import Pool, open_pool
+from persistence.shards import ShardMap
+from reservation.ids import ShowId, derive_show_id
+from serve_app.api.booking import BookingDesk
+from serve_app.api.browse import BrowseDesk
+from serve_app.api.show_facts import ShowFactsCache
+from serve_app.hosting.edge_config import EdgeConfig
+
+log = logging.getLogger(__name__)
+
+POOL_CLOSE_TIMEOUT_S = 3.0
+
+# Per replica and database. The hot route uses none; an embedded Postgres takes 100 in all.
+_CATALOGUE_CONNECTIONS_MAX = 3
+_CLAIM_CONNECTIONS_MAX = 4
+
+
+@asynccontextmanager
+async def open_booking_desk(edge: EdgeConfig) -> AsyncIterator[BookingDesk]:
+    """The desk of the booking application; closed when it stops."""
+    async with AsyncExitStack() as opened:
+        catalogue, claims = await _open_readers(edge, "booking", opened)
+        refs = connect_refs(edge.actors, catalogue.placement_of)
+        probes = _probes(catalogue, claims, edge.actors.shards)
+        yield BookingDesk(refs, ShowFactsCache(catalogue), claims, probes)
+
+
+@asynccontextmanager
+async def open_browse_desk(edge: EdgeConfig) -> AsyncIterator[BrowseDesk]:
+    """The desk of the browse application; closed when it stops."""
+    async with AsyncExitStack() as opened:
+        catalogue, claims = await _open_readers(edge, "browse", opened)
+        probes = _probes(catalogue, claims, edge.actors.shards)
+        yield BrowseDesk(catalogue, ShowFactsCache(catalogue), claims, probes)
+
+
+async def _open_readers(
+    edge: EdgeConfig, name: str, opened: AsyncExitStack
+) -> tuple[Catalogue, ClaimReader]:
+    async def pool(dsn: str, connections_max: int) -> Pool:
+        pool = await open_pool(dsn, name, size_max=connections_max)
+        opened.push_async_callback(_close, pool)
+        return pool
+
+    shards = edge.actors.shards
+    catalogue = Catalogue(await pool(edge.catalogue_dsn, _CATALOGUE_CONNECTIONS_MAX))
+    pools = [await pool(dsn, _CLAIM_CONNECTIONS_MAX) for dsn in shards.dsns]
+    return catalogue, ClaimReader(pools, shards)
+
+
+async def _close(pool: Pool) -> None:
+    try:
+        async with asyncio.timeout(POOL_CLOSE_TIMEOUT_S):
+            await pool.close()
+    except TimeoutError:
+        log.warning("a query was still running when the application stopped")
+        pool.terminate()
+
+
+def _probes(
+    catalogue: Catalogue, claims: ClaimReader, shards: ShardMap
+) -> Sequence[Callable[[], Awaitable[object]]]:
+    """One question for each database; no show has these ids, and none is needed."""
+    ids = [_id_in(database, shards) for database in range(len(shards.dsns))]
+
+    def ask_catalogue() -> Awaitable[object]:
+        return catalogue.placement_of(ids[0])
+
+    def ask_claims(show_id: ShowId) -> Callable[[], Awaitable[object]]:
+        return lambda: claims.version_of(show_id)
+
+    return [ask_catalogue, *[ask_claims(show_id) for show_id in ids]]
+
+
+def _id_in(database: int, shards: ShardMap) -> ShowId:
+    for number in count():
+        show_id = derive_show_id(f"probe:{number}")
+        if shards.database_of(show_id) == database:
+            return show_id
+    raise AssertionError("unreachable")

@@ -1,0 +1,52 @@
+"""An HTTP application as Ray Serve runs it: how many processes, and when they count as ill.
+
+Ray Serve builds the application in each replica, on the replica's own event loop, and runs its
+lifespan there. Requests come to the replica directly from HAProxy, or through Serve's own proxy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+
+from actors.process import calm_collector
+from serve_app.hosting.edge_config import EdgeConfig
+from serve_app.logs import configure_logging
+
+ONGOING_REQUESTS_MAX = 1_000
+"""Per replica. A hold waits for its batch, so hundreds are under way when it is busy."""
+
+QUEUED_REQUESTS_MAX = 1_000
+"""Beyond this Serve itself answers 503, in plain text."""
+
+HEALTH_PERIOD_S = 5
+HEALTH_TIMEOUT_S = 15
+STOP_TIMEOUT_S = 10
+"""For requests under way; an actor answers or gives up within its own deadline before that."""
+
+
+def host(name: str, edge: EdgeConfig, build: Callable[[], FastAPI]) -> Any:
+    """A Serve application whose replicas run what ``build`` makes."""
+
+    def build_in_replica() -> FastAPI:
+        configure_logging(edge.log_level, edge.log_format)
+        calm_collector()
+        return build()
+
+    deployment: Any = serve.deployment(
+        serve.ingress(build_in_replica)(),
+        name=name,
+        num_replicas=edge.replicas,
+        max_ongoing_requests=ONGOING_REQUESTS_MAX,
+        max_queued_requests=QUEUED_REQUESTS_MAX,
+        ray_actor_options={"num_cpus": 0},
+        logging_config={"enable_access_log": False},
+        health_check_period_s=HEALTH_PERIOD_S,
+        health_check_timeout_s=HEALTH_TIMEOUT_S,
+        graceful_shutdown_wait_loop_s=0.5,
+        graceful_shutdown_timeout_s=STOP_TIMEOUT_S,
+    )
+    return deployment.bind()

@@ -1,0 +1,49 @@
+"""Composition: from settings and addresses to what actors and HTTP applications are given."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from actors.config import ActorsConfig
+from persistence.shards import ShardMap
+from serve_app.hosting.edge_config import EdgeConfig
+from serve_app.house.ray_runtime import NAMESPACE, HostedApplication
+from serve_app.settings import Settings
+
+
+def compose_edge(
+    settings: Settings, shards: ShardMap, redis_url: str | None, heartbeat_dir: str
+) -> EdgeConfig:
+    """What every replica is given; its ``actors`` is what every actor is given."""
+    actors = ActorsConfig(
+        shards=shards,
+        heartbeat_dir=heartbeat_dir,
+        namespace=NAMESPACE,
+        pool_slots=settings.pool_slots,
+        passivate_after_ms=settings.passivate_after_ms,
+        mailbox_commands_max=settings.mailbox_commands_max,
+        ask_deadline_ms=settings.ask_deadline_ms,
+    )
+    is_loopback = ipaddress.ip_address(settings.http_host).is_loopback
+    return EdgeConfig(
+        actors=actors,
+        catalogue_dsn=shards.catalogue_dsn,
+        redis_url=redis_url,
+        # Nodes of a cluster take connections from each other.
+        is_house_local=is_loopback and settings.ray_address is None,
+        replicas=settings.http_replicas,
+        body_bytes_max=settings.body_bytes_max,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+    )
+
+
+def compose_applications(edge: EdgeConfig) -> list[HostedApplication]:
+    """The HTTP applications of a house, deployed together."""
+    # Here, because Ray reads its environment when it is imported.
+    from serve_app.hosting.applications import booking_application, browse_application
+
+    return [
+        HostedApplication("browse", "/api/browse", browse_application(edge)),
+        HostedApplication("booking", "/api/booking", booking_application(edge)),
+    ]
