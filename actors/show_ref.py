@@ -94,6 +94,7 @@ class _Channel:
         self._settling: OrderedDict[_Waiting, None] = OrderedDict()
         self._claiming: OrderedDict[_Waiting, None] = OrderedDict()
         self._under_way = 0
+        self._commands_under_way = 0
         self._pumps: set[asyncio.Task[None]] = set()
 
     def send(self, waiting: _Waiting) -> None:
@@ -128,7 +129,11 @@ class _Channel:
     async def _pump(self) -> None:
         try:
             while batch := self._next_batch():
-                await self._deliver(batch)
+                self._commands_under_way += len(batch)
+                try:
+                    await self._deliver(batch)
+                finally:
+                    self._commands_under_way -= len(batch)
         finally:
             self._under_way -= 1
 
@@ -141,8 +146,13 @@ class _Channel:
         batch: list[_Waiting] = []
         if not self._is_worth_a_batch(self._under_way - 1):
             return batch
+        # All that is asked for is shared evenly by the batches that may be under way: one that
+        # took it all would leave Postgres idle while it is decided, the actor while it commits.
+        asked = len(self._settling) + len(self._claiming) + self._commands_under_way
+        share = -(-asked // BATCHES_UNDER_WAY_MAX)
+        size = min(BATCH_COMMANDS_MAX, max(share, SECOND_BATCH_COMMANDS_MIN))
         for line in (self._settling, self._claiming):
-            while line and len(batch) < BATCH_COMMANDS_MAX:
+            while line and len(batch) < size:
                 batch.append(line.popitem(last=False)[0])
         return batch
 

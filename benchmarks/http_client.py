@@ -18,9 +18,10 @@ class Answer(NamedTuple):
 
 
 class Connection(asyncio.Protocol):
-    """One kept connection. Not for concurrent use."""
+    """One kept connection, opened anew when the server closes it. Not for concurrent use."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str, port: int) -> None:
+        self._address = (host, port)
         self._transport: asyncio.Transport | None = None
         self._received = b""
         self._waiting: asyncio.Future[Answer] | None = None
@@ -28,9 +29,12 @@ class Connection(asyncio.Protocol):
     @classmethod
     async def open(cls, host: str, port: int) -> Connection:
         """Connect."""
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(cls, host, port)
+        connection = cls(host, port)
+        await connection._connect()
         return connection
+
+    async def _connect(self) -> None:
+        await asyncio.get_running_loop().create_connection(lambda: self, *self._address)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ``asyncio.Protocol``."""
@@ -52,11 +56,26 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See ``asyncio.Protocol``."""
+        self._transport = None
+        self._received = b""
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(exc or ConnectionResetError("closed by the server"))
 
     async def send(self, request: bytes) -> Answer:
-        """Send a whole request and wait for its answer."""
+        """Send a whole request and wait for its answer.
+
+        A kept connection may be closed by the server at any time, as HAProxy does when it
+        takes up a new configuration. The request is then sent once more: every request here
+        may be repeated.
+        """
+        try:
+            return await self._send(request)
+        except ConnectionError:
+            return await self._send(request)
+
+    async def _send(self, request: bytes) -> Answer:
+        if self._transport is None:
+            await self._connect()
         assert self._transport is not None
         self._waiting = asyncio.get_running_loop().create_future()
         self._transport.write(request)
