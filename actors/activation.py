@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import ray
@@ -29,6 +30,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 from actors.clock import SystemClock
 from actors.config import ActorsConfig
 from actors.heartbeat import Heartbeat
+from actors.local_line import LineServer, LocalLine
 from actors.messages import ActorStatus, Reply, Request
 from actors.naming import actor_name, database_of_actor, placement_of_actor
 from actors.process import calm_collector
@@ -60,8 +62,17 @@ class HostedShowActor:
         self._name = name
         self._config = config
         self._heartbeat = Heartbeat(config.heartbeat_dir, name)
+        self._line = LineServer(line_directory(config), name)
+        self._line_path: str | None = None
         self._starting = asyncio.ensure_future(self._start())
         self._is_leaving = False
+
+    async def line(self) -> tuple[str, str] | None:
+        """The node and the path of this actor's line for callers on its node, if it has one."""
+        await self._actor()
+        if self._line_path is None:
+            return None
+        return ray.get_runtime_context().get_node_id(), self._line_path
 
     async def submit(self, requests: list[Request]) -> Reply:
         """See ``ShowActor.submit``."""
@@ -86,6 +97,7 @@ class HostedShowActor:
         """End this process when nobody needs it; Ray does not restart what leaves on purpose."""
         try:
             if await (await self._actor()).drain():
+                await self._line.close()
                 self._heartbeat.stop()
                 ray.actor.exit_actor()  # type: ignore[no-untyped-call]  # Ray does not annotate it.
         finally:
@@ -114,6 +126,10 @@ class HostedShowActor:
             on_idle=self._ask_to_leave,
         )
         actor.start()
+        try:
+            self._line_path = await self._line.open(actor.submit)
+        except OSError:
+            log.exception("%s has no line; Ray's calls do", self._name)
         return actor
 
     def _ask_to_leave(self) -> None:
@@ -121,6 +137,11 @@ class HostedShowActor:
         if not self._is_leaving:
             self._is_leaving = True
             ray.get_runtime_context().current_actor.leave_if_unused.remote()
+
+
+def line_directory(config: ActorsConfig) -> str:
+    """Where the actors of a node listen: beside their signs of life."""
+    return str(Path(config.heartbeat_dir).with_name("lines"))
 
 
 _RemoteShowActor = ray.remote(HostedShowActor)
@@ -150,6 +171,8 @@ class RemoteShowActor:
         self._config = config
         self._handle: Any = None
         self._finding = asyncio.Lock()
+        self._line: LocalLine | None = None
+        self._is_far = False
 
     async def __call__(self, requests: list[Request]) -> Reply:
         """Submit a batch.
@@ -158,7 +181,23 @@ class RemoteShowActor:
             NotDone: it was not taken.
             OutcomeUnknown: it may have been.
         """
-        return cast(Reply, await self._call("submit", requests))
+        line = self._line
+        if line is None or not line.is_open:
+            line = await self._open_line()
+        if line is None:
+            return cast(Reply, await self._call("submit", requests))
+        return await line(requests)
+
+    async def _open_line(self) -> LocalLine | None:
+        """A line to the actor as it lives now; None when it lives on another node."""
+        if self._is_far and self._handle is not None:
+            return None
+        found = cast(tuple[str, str] | None, await self._call("line"))
+        self._is_far = found is None or found[0] != ray.get_runtime_context().get_node_id()
+        if found is None or self._is_far:
+            return None
+        self._line = await LocalLine.connect(found[1], self._name)
+        return self._line
 
     async def wake(self, show_ids: Sequence[ShowId]) -> None:
         """Let the actor bring shows into memory."""
