@@ -38,7 +38,7 @@ NO_OP = get("/api/booking/healthz")
 def own_house() -> Iterator[str]:
     """Start a house with demo data on a free port; its URL."""
     with tempfile.TemporaryDirectory(prefix="hf") as home:
-        environment = {**os.environ, "HOUSEFULL_DATA_DIR": home, "HOUSEFULL_HTTP_REPLICAS": "1"}
+        environment = {**os.environ, "HOUSEFULL_DATA_DIR": home}
         house = subprocess.Popen(
             [sys.executable, "-m", "serve_app", "run", "--port", "0"],
             env=environment,

@@ -52,6 +52,9 @@ class SalesPolicy:
             )
         if not self.hold_ttl_ms <= self.hold_life_ms_max <= limits.HOLD_LIFE_MS_MAX:
             raise ValueError(f"hold_life_ms_max: not in hold_ttl_ms..{limits.HOLD_LIFE_MS_MAX}")
+        opens, closes = self.on_sale_from_at_ms, self.on_sale_until_at_ms
+        if opens is not None and closes is not None and closes <= opens:
+            raise ValueError("on_sale_until_at_ms: is not after on_sale_from_at_ms")
         if self.live_holds_per_customer_max < 1:
             raise ValueError("live_holds_per_customer_max: below 1")
         if self.seats_per_customer_max < 1:

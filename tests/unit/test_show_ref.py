@@ -89,14 +89,35 @@ async def test_a_lone_command_leaves_at_once(house: House) -> None:
     assert len(house.actor.batches) == 2
 
 
-async def test_what_comes_while_batches_are_under_way_leaves_together(house: House) -> None:
+async def test_what_comes_while_batches_are_under_way_is_shared_evenly(house: House) -> None:
     await stall(house)
     asking = [house.ask(hold(ID, seat)) for seat in range(500)]
     await turn()
     house.actor.gate.set()
     answers = await asyncio.gather(*asking)
     assert all(isinstance(answer, SeatsHeld) for answer in answers)
-    assert [len(batch) for batch in house.actor.batches] == [*STALLED, 500]
+    sizes = [len(batch) for batch in house.actor.batches]
+    assert tuple(sizes[: len(STALLED)]) == tuple(STALLED)
+    # Few batches, and none that takes all and leaves nothing to do for the other.
+    assert sum(sizes) == sum(STALLED) + 500
+    assert 2 <= len(sizes) - len(STALLED) <= 12
+    assert max(sizes) <= (500 + sum(STALLED)) // 2 + 1
+
+
+async def test_a_crowd_that_asks_again_and_again_keeps_two_batches_going(house: House) -> None:
+    answered = 0
+
+    async def buyer(number: int) -> None:
+        nonlocal answered
+        for turn_number in range(20):
+            await house.refs.ask(ID, hold(ID, number * 20 + turn_number))
+            answered += 1
+
+    await asyncio.gather(*(buyer(number) for number in range(256)))
+    assert answered == 256 * 20
+    sizes = [len(batch) for batch in house.actor.batches]
+    # With one batch of 256 going round, Postgres would wait for the actor and the actor for it.
+    assert max(sizes[2:]) <= 160
 
 
 async def test_a_second_batch_does_not_leave_for_a_few_commands(house: House) -> None:
