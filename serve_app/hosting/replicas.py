@@ -43,7 +43,8 @@ def host(name: str, edge: EdgeConfig, build: Callable[[], FastAPI]) -> Any:
         max_ongoing_requests=ONGOING_REQUESTS_MAX,
         max_queued_requests=QUEUED_REQUESTS_MAX,
         ray_actor_options={"num_cpus": 0},
-        logging_config={"enable_access_log": False},
+        # Serve makes a log record of every request; below this level it does not begin to.
+        logging_config={"log_level": "WARNING", "enable_access_log": False},
         health_check_period_s=HEALTH_PERIOD_S,
         health_check_timeout_s=HEALTH_TIMEOUT_S,
         graceful_shutdown_wait_loop_s=0.5,
