@@ -171,6 +171,7 @@ class RemoteShowActor:
         self._config = config
         self._handle: Any = None
         self._finding = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._line: LocalLine | None = None
         self._is_far = False
 
@@ -181,23 +182,34 @@ class RemoteShowActor:
             NotDone: it was not taken.
             OutcomeUnknown: it may have been.
         """
-        line = self._line
-        if line is None or not line.is_open:
-            line = await self._open_line()
+        line = await self._open_line()
         if line is None:
             return cast(Reply, await self._call("submit", requests))
         return await line(requests)
 
     async def _open_line(self) -> LocalLine | None:
-        """A line to the actor as it lives now; None when it lives on another node."""
+        """The line to the actor as it lives now; None when it lives on another node.
+
+        Raises:
+            ShowUnavailable: the actor could not be asked. No command was sent yet, whatever
+                became of the question.
+        """
+        if self._line is not None and self._line.is_open:
+            return self._line
         if self._is_far and self._handle is not None:
             return None
-        found = cast(tuple[str, str] | None, await self._call("line"))
-        self._is_far = found is None or found[0] != ray.get_runtime_context().get_node_id()
-        if found is None or self._is_far:
-            return None
-        self._line = await LocalLine.connect(found[1], self._name)
-        return self._line
+        async with self._opening:
+            if self._line is not None and self._line.is_open:
+                return self._line
+            try:
+                found = cast(tuple[str, str] | None, await self._call("line"))
+            except OutcomeUnknown as fault:
+                raise ShowUnavailable(f"{self._name} could not be asked for its line") from fault
+            self._is_far = found is None or found[0] != ray.get_runtime_context().get_node_id()
+            if found is None or self._is_far:
+                return None
+            self._line = await LocalLine.connect(found[1], self._name)
+            return self._line
 
     async def wake(self, show_ids: Sequence[ShowId]) -> None:
         """Let the actor bring shows into memory."""

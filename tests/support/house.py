@@ -270,3 +270,14 @@ def _held(command: Command) -> SeatsHeld:
 def hold_ids(events: Iterable[object]) -> list[HoldId]:
     """The holds that were made, in order."""
     return [event.hold_id for event in events if isinstance(event, SeatsHeld)]
+
+
+SHOW = make_show("hamlet")
+NEIGHBOUR = make_show("macbeth")
+ID = SHOW.show_id
+
+
+def clock_of(house: MemoryHouse) -> ManualClock:
+    """The clock of a house that has a manual one."""
+    assert isinstance(house.clock, ManualClock)
+    return house.clock

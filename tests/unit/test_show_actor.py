@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from actors.clock import ManualClock
 from reservation.commands import ReleaseHold
 from reservation.events import BookingConfirmed, Event, SeatsHeld
 from reservation.faults import (
@@ -19,6 +18,9 @@ from reservation.ids import ShowId
 from reservation.rejections import Rejected, Rejection
 from reservation.seat_map import Repeated
 from tests.support.house import (
+    ID,
+    NEIGHBOUR,
+    SHOW,
     MemoryHouse,
     SlowJournal,
     ask,
@@ -27,13 +29,8 @@ from tests.support.house import (
     end_tickers,
     hold,
     hold_ids,
-    make_show,
     turn,
 )
-
-SHOW = make_show("hamlet")
-NEIGHBOUR = make_show("macbeth")
-ID = SHOW.show_id
 
 
 @pytest.fixture(autouse=True)
@@ -45,11 +42,6 @@ async def _tickers_end() -> AsyncIterator[None]:
 @pytest.fixture
 def house() -> MemoryHouse:
     return MemoryHouse(SHOW, NEIGHBOUR)
-
-
-def clock_of(house: MemoryHouse) -> ManualClock:
-    assert isinstance(house.clock, ManualClock)
-    return house.clock
 
 
 # -- durable before any answer ---------------------------------------------------------------

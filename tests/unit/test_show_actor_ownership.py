@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from actors.clock import ManualClock
 from actors.show_actor import OWNERSHIP_TRUSTED_MS
 from reservation.commands import ReleaseHold
 from reservation.events import BookingConfirmed, HoldExpired, HoldExtended, SeatsHeld
@@ -27,8 +26,12 @@ from reservation.seat_map import SeatMap
 from reservation.show import Placement, Show
 from tests.support.house import (
     GENEROUS,
+    ID,
+    NEIGHBOUR,
+    SHOW,
     MemoryHouse,
     ask,
+    clock_of,
     confirm,
     end_tickers,
     extend,
@@ -36,10 +39,6 @@ from tests.support.house import (
     make_show,
     turn,
 )
-
-SHOW = make_show("hamlet")
-NEIGHBOUR = make_show("macbeth")
-ID = SHOW.show_id
 
 
 @pytest.fixture(autouse=True)
@@ -51,11 +50,6 @@ async def _tickers_end() -> AsyncIterator[None]:
 @pytest.fixture
 def house() -> MemoryHouse:
     return MemoryHouse(SHOW, NEIGHBOUR)
-
-
-def clock_of(house: MemoryHouse) -> ManualClock:
-    assert isinstance(house.clock, ManualClock)
-    return house.clock
 
 
 # -- ownership -----------------------------------------------------------------------------------

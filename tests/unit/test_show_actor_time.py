@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from actors.clock import ManualClock, SystemClock
+from actors.clock import SystemClock
 from actors.show_actor import OWNERSHIP_TRUSTED_MS, ShowActor
 from reservation.commands import ReleaseHold
 from reservation.events import BookingConfirmed, HoldExpired, SeatsHeld
@@ -22,9 +22,13 @@ from reservation.seat_map import Repeated
 from reservation.show import Placement, SalesPolicy
 from tests.support.house import (
     GENEROUS,
+    ID,
+    NEIGHBOUR,
+    SHOW,
     MemoryHouse,
     ask,
     ask_all,
+    clock_of,
     confirm,
     end_tickers,
     extend,
@@ -33,10 +37,6 @@ from tests.support.house import (
     turn,
     until,
 )
-
-SHOW = make_show("hamlet")
-NEIGHBOUR = make_show("macbeth")
-ID = SHOW.show_id
 
 
 @pytest.fixture(autouse=True)
@@ -48,11 +48,6 @@ async def _tickers_end() -> AsyncIterator[None]:
 @pytest.fixture
 def house() -> MemoryHouse:
     return MemoryHouse(SHOW, NEIGHBOUR)
-
-
-def clock_of(house: MemoryHouse) -> ManualClock:
-    assert isinstance(house.clock, ManualClock)
-    return house.clock
 
 
 # -- time -----------------------------------------------------------------------------------------
