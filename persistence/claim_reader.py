@@ -10,6 +10,7 @@ from typing import NamedTuple
 import asyncpg
 import orjson
 
+from persistence.claim_blocks import taken_seats
 from persistence.hold_rows import hold_of
 from persistence.queries import load_queries
 from persistence.sessions import Pool, reading
@@ -111,11 +112,8 @@ class ClaimReader:
         async with reading(self._pool(show_id)) as connection:
             row = await connection.fetchrow(_SQL["seat_map"], show_id)
         assert row is not None
-        seq, groups, holds, blocks, admissions = row
-        taken: dict[int, int] = {}
-        for bits, seats in orjson.loads(groups):
-            # The first leg is the first character, and the lowest bit.
-            taken.update(dict.fromkeys(seats, int(bits[::-1], 2)))
+        seq, leg_count, claims, holds, blocks, admissions = row
+        taken = dict(taken_seats(orjson.loads(claims), leg_count))
         held: dict[int, int] = {}
         for from_leg, to_leg, seats in orjson.loads(holds):
             mask = (1 << to_leg) - (1 << from_leg)

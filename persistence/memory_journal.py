@@ -8,14 +8,16 @@ its own and refuses an overlap, whatever its writer believes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from persistence.codec import confirmed_of, held_of
+from persistence.codec import confirmed_of
+from persistence.group_commit import GroupCommitJournal
 from persistence.journal import Activation
 from persistence.projection import Projection
+from persistence.store import Part, ShowsLost
 from reservation.events import Event, SeatsHeld
-from reservation.faults import Diverged, Fault, Fenced
+from reservation.faults import Diverged
 from reservation.hold import Booking, BookingState, Hold, HoldState
 from reservation.ids import ShowId
 from reservation.show import Show
@@ -70,24 +72,41 @@ class MemoryStore:
         )
 
     def epoch_of(self, show_id: ShowId) -> int:
-        """The epoch that may write."""
-        return self._shows[show_id].epoch
+        """The epoch that may write; 0 for a show that was never activated."""
+        stored = self._shows.get(show_id)
+        return stored.epoch if stored else 0
 
-    def write(self, show_id: ShowId, epoch: int, seq: int, events: Sequence[Event]) -> None:
+    def write(self, parts: Sequence[Part]) -> None:
         """Make one batch durable.
 
         Raises:
-            Fenced: another epoch owns the show, or the sequence number is not the next one.
-            Diverged: the batch claims what is claimed, or frees what is not.
+            ShowsLost: another epoch owns some of the shows, or a sequence number is not the
+                next one.
+            Diverged: a part claims what is claimed, or frees what is not.
         """
-        stored = self._shows[show_id]
-        if stored.epoch != epoch or stored.seq != seq - 1:
-            raise Fenced(f"{show_id}: epoch {epoch} is not the owner")
-        projection = Projection()
-        projection.add(show_id, seq, events)
-        _Change(stored, projection.sections).commit()
-        stored.seq = seq
-        stored.entries.append(Entry(seq, epoch, tuple(events)))
+        lost = [part.show_id for part in parts if not self._is_next(part)]
+        if lost:
+            raise ShowsLost(lost)
+        changes = [_Change(self._shows[part.show_id], part) for part in parts]
+        for change in changes:
+            change.check()
+        for change in changes:
+            change.commit()
+
+    def written(self, parts: Sequence[Part]) -> list[ShowId]:
+        """Which of these parts are in the journal, written by their epochs."""
+        return [
+            part.show_id
+            for part in parts
+            if any(
+                (entry.seq, entry.epoch) == (part.seq, part.epoch)
+                for entry in self.entries(part.show_id)
+            )
+        ]
+
+    def _is_next(self, part: Part) -> bool:
+        stored = self._shows.get(part.show_id)
+        return stored is not None and (stored.epoch, stored.seq) == (part.epoch, part.seq - 1)
 
 
 class _Change:
@@ -96,19 +115,23 @@ class _Change:
     The order of the sections is that of ``append_batch`` in ``sql/migrations``.
     """
 
-    def __init__(self, stored: _StoredShow, sections: dict[str, list[dict[str, Any]]]) -> None:
+    def __init__(self, stored: _StoredShow, part: Part) -> None:
+        projection = Projection()
+        projection.add(part.show_id, part.seq, part.events)
         self._stored = stored
-        self._sections = sections
+        self._part = part
+        self._new = projection
+        self._sections = projection.sections
         self._holds: dict[str, Hold | None] = {}
         self._blocked: dict[int, str | None] = {}
         self._taken: dict[int, int] = {}
         self._admitted: dict[tuple[int, int], int] = {}
 
-    def commit(self) -> None:
-        """Check everything, then change the stored show.
+    def check(self) -> None:
+        """Find out what would change.
 
         Raises:
-            Diverged: nothing has changed.
+            Diverged: the stored show would contradict itself.
         """
         self._keep_holds()
         self._free_places()
@@ -118,13 +141,23 @@ class _Change:
                 raise Diverged(f"{row['hold_id']} is forgotten but had not ended")
             self._holds[row["hold_id"]] = None
         self._claim_places()
+        for row in self._sections["settled"]:
+            hold = self._find_held(row["hold_id"])
+            hold.expires_at_ms = row["deadline_at_ms"]
+            hold.state = HoldState(row["state"])
+            hold.ended_at_ms = row["ended_at_ms"]
         for row in self._sections["booked"]:
             self._book(self._find(row["hold_id"]), row)
-        stored = self._stored
+
+    def commit(self) -> None:
+        """Change the stored show."""
+        stored, part = self._stored, self._part
         _merge(stored.holds, self._holds)
         _merge(stored.blocked, self._blocked)
         stored.taken.update(self._taken)
         stored.admitted.update(self._admitted)
+        stored.seq = part.seq
+        stored.entries.append(Entry(part.seq, part.epoch, tuple(part.events)))
 
     def _keep_holds(self) -> None:
         for row in self._sections["extended"]:
@@ -155,17 +188,14 @@ class _Change:
             self._free_seat(seat_index, self._stored.show.route.whole.mask)
 
     def _claim_places(self) -> None:
-        for row in self._sections["held"]:
-            hold_id, held = row["hold_id"], held_of(row)
+        for held in self._new.held:
+            hold_id = held.hold_id
             if self._holds.get(hold_id, self._stored.holds.get(hold_id)) is not None:
                 raise Diverged(f"{hold_id} is stored already")
             if not 0 <= held.segment.from_leg < held.segment.to_leg <= self._leg_count:
                 raise Diverged(f"{hold_id} rides legs that do not exist")
-            hold = self._holds[hold_id] = Hold(held)
-            hold.expires_at_ms = row["deadline_at_ms"]
-            hold.state = HoldState(row["state"])
-            hold.ended_at_ms = row["ended_at_ms"]
-            if row["claims"]:
+            self._holds[hold_id] = Hold(held)
+            if hold_id not in self._new.unclaimed:
                 for seat_index in held.seat_indexes:
                     self._claim_seat(seat_index, held.segment.mask)
                 self._admit(held, 1)
@@ -244,22 +274,16 @@ def _merge(stored: dict[Any, Any], changed: dict[Any, Any]) -> None:
             stored[key] = value
 
 
-class MemoryJournal:
-    """See ``persistence.journal`` for the promises.
+class MemorySession:
+    """The store as one owner sees it: a ``Store``.
 
     ``gate`` can be closed by a test: while it is closed nothing becomes durable, as when a
     database is slow.
     """
 
-    def __init__(self, store: MemoryStore, *, now_ms: int = 1_700_000_000_000) -> None:
+    def __init__(self, store: MemoryStore, now_ms: int) -> None:
         self._store = store
         self._now_ms = now_ms
-        self._owned: dict[ShowId, tuple[int, int]] = {}
-        self._pending: dict[ShowId, list[Event]] = {}
-        self._futures: dict[ShowId, asyncio.Future[int]] = {}
-        self._flight: dict[ShowId, asyncio.Future[int]] = {}
-        self._flusher: asyncio.Task[None] | None = None
-        self._waiting = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -268,102 +292,36 @@ class MemoryJournal:
         return self._now_ms
 
     async def activate(self, show: Show) -> Activation:
-        """See ``Journal.activate``."""
+        """See ``Store.activate``."""
         await asyncio.sleep(0)
-        activation = self._store.activate(show)
-        self._owned[show.show_id] = (activation.epoch, activation.seq)
-        stale = self._futures.pop(show.show_id, None)
-        if stale is not None:
-            # Decided on the memory of an earlier epoch; ours must not write it.
-            self._waiting -= len(self._pending.pop(show.show_id))
-            _end(stale, Fenced(f"{show.show_id} has a newer owner"))
-        return activation
+        return self._store.activate(show)
 
-    def append(self, show_id: ShowId, events: Sequence[Event]) -> asyncio.Future[int]:
-        """See ``Journal.append``."""
-        future = self._futures.get(show_id)
-        if future is None:
-            future = self._futures[show_id] = asyncio.get_running_loop().create_future()
-            # A batch nobody waits for may still fail; that is not an unhandled error.
-            future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._pending.setdefault(show_id, []).extend(events)
-        self._waiting += len(events)
-        if self._flusher is None or self._flusher.done():
-            self._flusher = asyncio.ensure_future(self._flush())
-        return future
-
-    def tail(self, show_id: ShowId) -> asyncio.Future[int] | None:
-        """See ``Journal.tail``."""
-        future = self._futures.get(show_id) or self._flight.get(show_id)
-        return future if future is not None and not future.done() else None
-
-    async def lost(self, show_ids: Iterable[ShowId]) -> set[ShowId]:
-        """See ``Journal.lost``."""
+    async def epochs(self, show_ids: Sequence[ShowId]) -> dict[ShowId, int]:
+        """See ``Store.epochs``."""
         await self.gate.wait()
-        return {
-            show_id
-            for show_id in show_ids
-            if show_id not in self._owned
-            or self._owned[show_id][0] != self._store.epoch_of(show_id)
-        }
+        return {show_id: self._store.epoch_of(show_id) for show_id in show_ids}
 
-    def forget(self, show_id: ShowId) -> None:
-        """See ``Journal.forget``."""
-        self._owned.pop(show_id, None)
+    async def append(self, parts: Sequence[Part]) -> None:
+        """See ``Store.append``."""
+        await self.gate.wait()
+        self._store.write(parts)
 
-    @property
-    def waiting_commands(self) -> int:
-        """See ``Journal.waiting_commands``."""
-        return self._waiting
-
-    @property
-    def stalled_ms(self) -> int:
-        """Memory always answers."""
-        return 0
+    async def written(self, parts: Sequence[Part]) -> list[ShowId]:
+        """See ``Store.written``."""
+        await self.gate.wait()
+        return self._store.written(parts)
 
     async def close(self) -> None:
-        """See ``Journal.close``."""
-        if self._flusher is not None:
-            await self._flusher
-
-    async def _flush(self) -> None:
-        while self._pending:
-            await asyncio.sleep(0)
-            batch, self._pending = self._pending, {}
-            self._flight, self._futures = self._futures, {}
-            owned = {show_id: self._owned.get(show_id) for show_id in batch}
-            await self.gate.wait()
-            for show_id, events in batch.items():
-                self._waiting -= len(events)
-                self._write(show_id, owned[show_id], events)
-            self._flight = {}
-
-    def _write(self, show_id: ShowId, owned: tuple[int, int] | None, events: list[Event]) -> None:
-        future = self._flight[show_id]
-        try:
-            if owned is None:
-                raise Fenced(f"{show_id} is not activated here")
-            epoch, seq = owned
-            self._store.write(show_id, epoch, seq + 1, events)
-        except Exception as error:
-            fault = error if isinstance(error, Fault) else Diverged(f"{show_id}: {error!r}")
-            _end(future, fault)
-            # Activated anew in the meantime, the show has a new story and a new epoch.
-            if self._owned.get(show_id) == owned:
-                self._owned.pop(show_id, None)
-        else:
-            if self._owned.get(show_id) == owned:
-                self._owned[show_id] = (epoch, seq + 1)
-            _end(future, seq + 1)
+        """Memory has no line to cut."""
 
 
-def _end(future: asyncio.Future[int], outcome: int | Fault) -> None:
-    if future.done():
-        return  # Somebody who waited for it was cancelled.
-    if isinstance(outcome, Fault):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
+class MemoryJournal(GroupCommitJournal):
+    """The journal of one owner, in memory."""
+
+    def __init__(self, store: MemoryStore, *, now_ms: int = 1_700_000_000_000) -> None:
+        session = MemorySession(store, now_ms)
+        super().__init__(session, "memory")
+        self.gate = session.gate
 
 
 def _cancel(booking: Booking, at_ms: int) -> None:

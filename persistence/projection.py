@@ -25,7 +25,7 @@ from reservation.events import (
     SeatsUnblocked,
 )
 from reservation.hold import HoldState
-from reservation.ids import ShowId
+from reservation.ids import HoldId, ShowId
 
 Row: TypeAlias = dict[str, Any]
 
@@ -34,7 +34,7 @@ SECTIONS = (
     "confirmed",
     "ended",
     "cancelled",
-    "held",
+    "settled",
     "booked",
     "forgotten",
     "blocked",
@@ -44,43 +44,63 @@ SECTIONS = (
 
 
 class Projection:
-    """Rows to write for one batch, by section; several shows may share it.
+    """What to write for one batch; several shows may share it.
 
     Shapes:
-        held: new holds with their final state; ``claims`` says whether they keep places.
-        booked: the bookings among the new holds, cancelled or not.
-        extended, confirmed, ended, cancelled, forgotten: holds that were stored before.
-        blocked, unblocked: (show_id, seat_index).
-        outbox: what the rest of the world learns, numbered within its sequence number.
+        held: new holds, as they were made; almost everything in a busy batch.
+        show_numbers: for each of ``held``, which ``add`` it came with, from 1.
+        unclaimed: those of ``held`` whose places were given back within the batch.
+        sections: every other effect as rows.
+            settled: what became of new holds within the batch, apart from their places.
+            booked: the bookings among the new holds, cancelled or not.
+            extended, confirmed, ended, cancelled, forgotten: holds that were stored before.
+            blocked, unblocked: (show_id, seat_index).
+            outbox: what the rest of the world learns, numbered within its sequence number.
     """
 
     def __init__(self) -> None:
+        self.held: list[SeatsHeld] = []
+        self.show_numbers: list[int] = []
+        self.unclaimed: set[HoldId] = set()
         self.sections: dict[str, list[Row]] = {name: [] for name in SECTIONS}
+        self._shows = 0
 
     def add(self, show_id: ShowId, seq: int, events: Sequence[Event]) -> None:
-        """Add the net effect of one show's events."""
-        _ShowProjection(self.sections, show_id, seq).run(events)
+        """Add the net effect of one show's events.
+
+        Raises:
+            ValueError: one hold is made twice.
+        """
+        self._shows += 1
+        new = _ShowProjection(self, show_id, seq).run(events)
+        self.held.extend(new)
+        self.show_numbers.extend([self._shows] * len(new))
 
 
 class _ShowProjection:
-    def __init__(self, sections: dict[str, list[Row]], show_id: ShowId, seq: int) -> None:
-        self._sections = sections
+    def __init__(self, batch: Projection, show_id: ShowId, seq: int) -> None:
+        self._sections = batch.sections
+        self._unclaimed = batch.unclaimed
         self._show_id = show_id
         self._seq = seq
-        self._new: dict[str, Row] = {}
-        self._extended: dict[str, Row] = {}
-        self._new_bookings: dict[str, Row] = {}
+        self._new: dict[HoldId, SeatsHeld] = {}
+        self._settled: dict[HoldId, Row] = {}
+        self._extended: dict[HoldId, Row] = {}
+        self._new_bookings: dict[HoldId, Row] = {}
         self._blocked: dict[int, str] = {}
         self._unblocked: list[int] = []
         self._published = 0
 
-    def run(self, events: Sequence[Event]) -> None:
+    def run(self, events: Sequence[Event]) -> list[SeatsHeld]:
+        """Add everything but the new holds, and return these."""
         for event in events:
             if isinstance(event, SeatsHeld):
-                self._hold(event)
+                if event.hold_id in self._new:
+                    raise ValueError(f"{event.hold_id} is held twice in one batch")
+                self._new[event.hold_id] = event
             elif isinstance(event, HoldExtended):
                 self._extend(event)
-            elif isinstance(event, HoldReleased | HoldExpired):
+            elif isinstance(event, (HoldReleased, HoldExpired)):
                 self._end(event)
             elif isinstance(event, BookingConfirmed):
                 self._confirm(event)
@@ -92,30 +112,33 @@ class _ShowProjection:
                 self._unblock(event)
             elif isinstance(event, HoldsForgotten):
                 self._forget(event)
+        self._sections["settled"].extend(self._settled.values())
         self._sections["extended"].extend(self._extended.values())
         for seat_index in self._unblocked:
             self._sections["unblocked"].append(self._seat_row(seat_index))
         for seat_index, reason in self._blocked.items():
             self._sections["blocked"].append({**self._seat_row(seat_index), "reason": reason})
+        return list(self._new.values())
 
     def _seat_row(self, seat_index: int) -> Row:
         return {"show_id": self._show_id, "seat_index": seat_index}
 
-    def _hold(self, event: SeatsHeld) -> None:
-        row = record_of(event)
-        row["show_id"] = self._show_id
-        row["seq"] = self._seq
-        row["state"] = HoldState.HELD.value
-        row["deadline_at_ms"] = event.expires_at_ms
-        row["claims"] = True
-        row["ended_at_ms"] = None
-        self._new[event.hold_id] = row
-        self._sections["held"].append(row)
+    def _settle(self, new: SeatsHeld) -> Row:
+        """The row that tells what became of a new hold."""
+        row = self._settled.get(new.hold_id)
+        if row is None:
+            row = self._settled[new.hold_id] = {
+                "hold_id": new.hold_id,
+                "deadline_at_ms": new.expires_at_ms,
+                "state": HoldState.HELD.value,
+                "ended_at_ms": None,
+            }
+        return row
 
     def _extend(self, event: HoldExtended) -> None:
         new = self._new.get(event.hold_id)
         if new is not None:
-            new["deadline_at_ms"] = event.expires_at_ms
+            self._settle(new)["deadline_at_ms"] = event.expires_at_ms
             return
         self._extended[event.hold_id] = {
             "show_id": self._show_id,
@@ -127,9 +150,8 @@ class _ShowProjection:
         state = HoldState.RELEASED if isinstance(event, HoldReleased) else HoldState.EXPIRED
         new = self._new.get(event.hold_id)
         if new is not None:
-            new["state"] = state.value
-            new["ended_at_ms"] = event.at_ms
-            new["claims"] = False
+            self._settle(new).update(state=state.value, ended_at_ms=event.at_ms)
+            self._unclaimed.add(event.hold_id)
             return
         self._sections["ended"].append(
             {
@@ -148,22 +170,20 @@ class _ShowProjection:
         if new is None:
             self._sections["confirmed"].append(row)
         else:
-            new["state"] = HoldState.CONFIRMED.value
-            new["ended_at_ms"] = event.at_ms
+            self._settle(new).update(state=HoldState.CONFIRMED.value, ended_at_ms=event.at_ms)
             row["cancelled_at_ms"] = None
             self._new_bookings[event.hold_id] = row
             self._sections["booked"].append(row)
         self._publish("booking_confirmed", event)
 
     def _cancel(self, event: BookingCancelled) -> None:
-        new = self._new.get(event.hold_id)
-        if new is None:
+        if event.hold_id in self._new:
+            self._unclaimed.add(event.hold_id)
+            self._new_bookings[event.hold_id]["cancelled_at_ms"] = event.at_ms
+        else:
             self._sections["cancelled"].append(
                 {"show_id": self._show_id, "hold_id": event.hold_id, "at_ms": event.at_ms}
             )
-        else:
-            new["claims"] = False
-            self._new_bookings[event.hold_id]["cancelled_at_ms"] = event.at_ms
         self._publish("booking_cancelled", event)
 
     def _block(self, event: SeatsBlocked) -> None:
@@ -178,9 +198,9 @@ class _ShowProjection:
 
     def _forget(self, event: HoldsForgotten) -> None:
         for hold_id in event.hold_ids:
-            new = self._new.pop(hold_id, None)
-            if new is not None:
-                self._sections["held"].remove(new)
+            if self._new.pop(hold_id, None) is not None:
+                del self._settled[hold_id]
+                self._unclaimed.discard(hold_id)
             else:
                 self._sections["forgotten"].append({"show_id": self._show_id, "hold_id": hold_id})
 

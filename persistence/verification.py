@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import NamedTuple
 
+from persistence.claim_blocks import taken_seats
 from persistence.codec import decode_events
 from persistence.hold_rows import hold_of
 from persistence.queries import load_queries
@@ -86,7 +87,7 @@ async def _verify(connection: PooledConnection, show_id: ShowId) -> Verdict:
     blocks = await connection.fetch(_JOURNAL_SQL["load_blocks"], show_id)
     comparison.compare_blocks({row[0]: row[1] for row in blocks})
     claims = await connection.fetch(_SQL["list_claims"], show_id)
-    comparison.compare_claims((row[0], row[1]) for row in claims)
+    comparison.compare_claims(taken_seats(((row[0], row[1]) for row in claims), owner["leg_count"]))
     admissions = await connection.fetch(_SQL["list_admissions"], show_id)
     comparison.compare_admissions({(row[0], row[1]): row[2] for row in admissions})
     return Verdict(show_id, entries, len(books.owner_of), auditor.faults)
@@ -150,12 +151,12 @@ class _Comparison:
             if blocked.get(seat_index) != told.get(seat_index):
                 self.fault("table and journal disagree about a block", seat_index)
 
-    def compare_claims(self, claims: Iterable[tuple[int, str]]) -> None:
+    def compare_claims(self, claims: Iterable[tuple[int, int]]) -> None:
         """Every seat-leg that is taken, in both directions."""
         left = set(self._books.owner_of)
-        for seat_index, bits in claims:
-            for leg, bit in enumerate(bits):
-                if bit == "0":
+        for seat_index, legs in claims:
+            for leg in range(legs.bit_length()):
+                if not legs >> leg & 1:
                     continue
                 if (seat_index, leg) in left:
                     left.discard((seat_index, leg))

@@ -35,12 +35,11 @@ SELECT seq FROM show_owner WHERE show_id = $1
 
 -- name: seat_map
 -- Everything a seat map shows, in one snapshot: one row, so that one statement sees one moment.
--- Seats are grouped by their legs: a sold-out hall is a handful of groups.
 SELECT
     coalesce((SELECT seq FROM show_owner WHERE show_id = $1), 0),
-    (SELECT coalesce(json_agg(json_build_array(g.taken, g.seats)), '[]')
-     FROM (SELECT taken::text AS taken, json_agg(seat_index) AS seats
-           FROM seat_claim WHERE show_id = $1 AND bit_count(taken) > 0 GROUP BY taken) g),
+    coalesce((SELECT leg_count FROM show_owner WHERE show_id = $1), 1),
+    (SELECT coalesce(json_agg(json_build_array(block, taken)), '[]')
+     FROM seat_claim WHERE show_id = $1),
     (SELECT coalesce(json_agg(json_build_array(from_leg, to_leg, to_json(seats))), '[]')
      FROM hold WHERE hold_id BETWEEN holds_from($1) AND holds_to($1) AND state = 'held'),
     (SELECT coalesce(json_agg(json_build_array(seat_index, reason)), '[]')

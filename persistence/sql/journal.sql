@@ -1,6 +1,6 @@
 -- name: append_batch
 -- One batch of one or many shows, durable together.
-SELECT append_batch($1::text[], $2::bigint[], $3::bigint[], $4::jsonb[], $5::jsonb)
+SELECT append_batch($1::text[], $2::bigint[], $3::bigint[], $4::json[], $5::new_holds, $6::jsonb)
 
 -- name: activate_show
 -- The next epoch of a show, and how far its journal is.

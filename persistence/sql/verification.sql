@@ -29,7 +29,7 @@ FROM journal WHERE show_id = $1 ORDER BY seq
 
 -- name: list_claims
 -- What the claims say.
-SELECT seat_index, taken::text FROM seat_claim WHERE show_id = $1 AND bit_count(taken) > 0
+SELECT block, taken::text FROM seat_claim WHERE show_id = $1
 
 -- name: list_admissions
 -- What the admission counters say.

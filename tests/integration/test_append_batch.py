@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
 
+from persistence.claim_blocks import BLOCK_BITS_MAX, taken_seats
 from persistence.codec import encode_events
+from persistence.hold_columns import hold_columns
 from persistence.projection import Projection
 from persistence.queries import load_queries
 from persistence.sessions import Connection
@@ -78,6 +81,7 @@ async def append(connection: Connection, *parts: Part) -> None:
         [part[1] for part in parts],
         [part[2] for part in parts],
         [encode_events(part[3]) for part in parts],
+        hold_columns(projection),
         json.dumps(projection.sections),
     )
 
@@ -150,7 +154,8 @@ async def test_the_application_can_call_no_inner_function_and_disable_nothing(
         "keep_holds('{}')",
         "free_places('{}')",
         "forget_holds('{}')",
-        "claim_places('{}')",
+        "claim_places('{}', '{}', '{}', '{}', NULL, '{}')",
+        "settle_new_holds('{}')",
         "change_admissions('[]', 1)",
         "refuse('HF001', 'x', 1, 1)",
     ):
@@ -161,8 +166,8 @@ async def test_the_application_can_call_no_inner_function_and_disable_nothing(
         "SET session_replication_role = replica",
         "CREATE TABLE mine (n integer)",
         "CREATE FUNCTION bit_count(bit) RETURNS bigint LANGUAGE sql RETURN 0",
-        "CREATE OR REPLACE FUNCTION append_batch(text[], bigint[], bigint[], jsonb[], jsonb)"
-        " RETURNS void LANGUAGE sql AS ''",
+        "CREATE OR REPLACE FUNCTION append_batch(text[], bigint[], bigint[], json[], new_holds,"
+        " jsonb) RETURNS void LANGUAGE sql AS ''",
     ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await application.execute(statement)
@@ -250,9 +255,9 @@ async def test_shows_that_are_not_there_are_named_as_lost(application: Connectio
     assert set((raised.value.detail or "").split()) == {SHOW.show_id, unknown.show_id}
 
 
-@pytest.mark.parametrize("damage", ["taken = B'000'", "taken = B'001'"])
+@pytest.mark.parametrize("legs", [(0, 1, 2), (0, 1)])
 async def test_a_claim_that_is_not_there_any_more_cannot_be_given_back(
-    application: Connection, superuser: Connection, damage: str
+    application: Connection, superuser: Connection, legs: tuple[int, ...]
 ) -> None:
     # Only somebody who writes the tables by hand can bring this about.
     await activate(application, SHOW)
@@ -260,7 +265,9 @@ async def test_a_claim_that_is_not_there_any_more_cannot_be_given_back(
     held = held._replace(segment=SHOW.route.whole)
     await append(application, (SHOW.show_id, 1, 1, [held]))
     seat = held.seat_indexes[0]
-    await superuser.execute(f"UPDATE seat_claim SET {damage} WHERE seat_index = {seat}")
+    for leg in legs:
+        bit = seat * SHOW.route.leg_count + leg
+        await superuser.execute("UPDATE seat_claim SET taken = set_bit(taken, $1, 0)", bit)
     before = await everything(superuser)
     with pytest.raises(asyncpg.PostgresError, match="seats to give back are not claimed") as raised:
         await append(application, (SHOW.show_id, 1, 2, [HoldReleased(held.hold_id, 1)]))
@@ -318,6 +325,71 @@ async def test_shows_of_one_batch_are_one_transaction(
     assert await superuser.fetchval("SELECT count(DISTINCT xmin::text) FROM journal") == 1
 
 
+@pytest.mark.parametrize("legs", [1, 3, 51, 255])
+async def test_claims_of_any_seat_and_leg_are_found_where_they_belong(
+    application: Connection, superuser: Connection, legs: int
+) -> None:
+    # Seats on both sides of every block's border, and random ones; half are given back again.
+    show = make_show(f"blocks of {legs}", legs=legs, rows=(50,) * 50)
+    await activate(application, show)
+    rng = random.Random(legs)
+    block_seats = BLOCK_BITS_MAX // legs
+    seats = {0, 1, block_seats - 1, block_seats, 2 * block_seats - 1, 2 * block_seats, 2_499}
+    seats |= set(rng.sample(range(2_500), 40))
+    like = next(e for e in events_of(SHOW, 3) if isinstance(e, SeatsHeld) and e.seat_indexes)
+    expected: dict[int, int] = {}
+    events: list[Event] = []
+    ended: list[Event] = []
+    for seat in sorted(seats):
+        from_leg = rng.randrange(legs)
+        segment = type(like.segment)(from_leg, rng.randint(from_leg + 1, legs))
+        hold_id = derive_hold_id(show.show_id, like.customer_id, f"seat {seat}")
+        events.append(
+            like._replace(
+                hold_id=hold_id,
+                segment=segment,
+                seat_indexes=(seat,),
+                seat_minor=(1,),
+                admissions=(),
+            )
+        )
+        if rng.random() < 0.5:
+            ended.append(HoldReleased(hold_id, 1))
+        else:
+            expected[seat] = segment.mask
+    await append(application, (show.show_id, 1, 1, events))
+    await append(application, (show.show_id, 1, 2, ended))
+    rows = await superuser.fetch("SELECT block, taken::text FROM seat_claim")
+    assert dict(taken_seats(rows, legs)) == expected
+    for seat in expected:
+        again = like._replace(
+            hold_id=derive_hold_id(show.show_id, like.customer_id, f"again {seat}"),
+            segment=show.route.whole,
+            seat_indexes=(seat,),
+            seat_minor=(1,),
+            admissions=(),
+        )
+        with pytest.raises(asyncpg.PostgresError, match="claims overlap"):
+            await append(application, (show.show_id, 1, 3, [again]))
+
+
+@pytest.mark.parametrize("seat", [-1, -1_024, 100, 1_023, 1_024, 2**31 - 1])
+async def test_a_seat_that_is_not_there_is_not_claimed(
+    application: Connection, superuser: Connection, seat: int
+) -> None:
+    show = make_show("a hundred seats", legs=1, rows=(50, 50))
+    await activate(application, show)
+    like = next(e for e in events_of(OTHER, 3) if isinstance(e, SeatsHeld) and e.seat_indexes)
+    held = like._replace(seat_indexes=(seat,), seat_minor=(1,), admissions=())
+    with pytest.raises(asyncpg.PostgresError):
+        await append(application, (show.show_id, 1, 1, [held]))
+    assert await superuser.fetchval("SELECT count(*) FROM seat_claim") == 0
+    assert await superuser.fetchval("SELECT count(*) FROM hold") == 0
+
+
+SEVENTH = "SELECT substring(taken FROM 7 * 3 + 1 FOR 3)::text FROM seat_claim WHERE block = 0"
+
+
 async def test_the_legs_of_a_claim_are_stored_the_first_leg_first(
     application: Connection, superuser: Connection
 ) -> None:
@@ -328,9 +400,9 @@ async def test_the_legs_of_a_claim_are_stored_the_first_leg_first(
     for seq, (segment, bits) in enumerate(segments.items()):
         ride = held._replace(segment=type(held.segment)(*segment))
         await append(application, (SHOW.show_id, 1, 2 * seq + 1, [ride]))
-        assert await superuser.fetchval("SELECT taken::text FROM seat_claim") == bits
+        assert await superuser.fetchval(SEVENTH) == bits
         await append(application, (SHOW.show_id, 1, 2 * seq + 2, [HoldReleased(held.hold_id, 1)]))
-        assert await superuser.fetchval("SELECT taken::text FROM seat_claim") == "000"
+        assert await superuser.fetchval(SEVENTH) == "000"
         held = held._replace(hold_id=derive_hold_id(SHOW.show_id, held.customer_id, f"leg {seq}"))
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from persistence.claim_blocks import BLOCK_BITS_MAX
 from persistence.postgres_journal import PostgresJournal
 from persistence.sessions import Connection, Pool
 from persistence.shards import ShardMap
@@ -142,32 +143,32 @@ async def test_a_claim_bit_that_was_cleared_is_named_with_seat_leg_and_owner(
 
 def flip(seat: int, leg: int, bit: int) -> str:
     return (
-        f"UPDATE seat_claim SET taken = set_bit(taken, {leg}, {bit})"
-        f" WHERE show_id = '{SHOW.show_id}' AND seat_index = {seat}"
+        f"UPDATE seat_claim SET taken = set_bit(taken, {seat * LEGS + leg}, {bit})"
+        f" WHERE show_id = '{SHOW.show_id}' AND block = 0"
     )
 
 
 async def test_a_claim_row_that_is_gone_is_named_leg_by_leg(
     life: RandomLife, superuser: Connection, pool: Pool
 ) -> None:
-    seat, bits = next((s, b) for s, b in enumerate(life.seat_map.occupancy.taken) if b)
-    await corrupt(
-        superuser,
-        f"DELETE FROM seat_claim WHERE show_id = '{SHOW.show_id}' AND seat_index = {seat}",
-    )
+    await corrupt(superuser, f"DELETE FROM seat_claim WHERE show_id = '{SHOW.show_id}'")
     faults = (await verdicts_of(pool))[SHOW.show_id].faults
     assert [(fault.seat_index, fault.leg) for fault in faults] == [
-        (seat, leg) for leg in range(LEGS) if bits >> leg & 1
+        (seat, leg)
+        for seat, bits in enumerate(life.seat_map.occupancy.taken)
+        for leg in range(LEGS)
+        if bits >> leg & 1
     ]
 
 
-async def test_a_claim_beyond_the_plan_or_the_route_is_named(
+async def test_a_claim_beyond_the_plan_is_named(
     life: RandomLife, superuser: Connection, pool: Pool
 ) -> None:
-    await corrupt(superuser, f"INSERT INTO seat_claim VALUES ('{SHOW.show_id}', 99, B'001')")
-    await corrupt(superuser, f"INSERT INTO seat_claim VALUES ('{SHOW.show_id}', 98, B'0001')")
+    await corrupt(superuser, flip(300, 1, 1))
+    await corrupt(superuser, f"INSERT INTO seat_claim VALUES ('{SHOW.show_id}', 2, B'000001')")
     faults = (await verdicts_of(pool))[SHOW.show_id].faults
-    assert {(fault.seat_index, fault.leg) for fault in faults} == {(99, 2), (98, 3)}
+    beyond = 2 * (BLOCK_BITS_MAX // LEGS) + 1
+    assert {(fault.seat_index, fault.leg) for fault in faults} == {(300, 1), (beyond, 2)}
 
 
 # What is done to one row of the show's holds, bookings and blocks, and what is said about it.

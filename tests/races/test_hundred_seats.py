@@ -24,9 +24,10 @@ from persistence.memory_journal import Entry, MemoryJournal, MemoryStore
 from persistence.postgres_journal import PostgresJournal
 from persistence.sessions import open_pool
 from persistence.shards import ShardMap
+from persistence.store import Part
 from persistence.verification import verify_shows
 from reservation.commands import Command, HoldBestAvailable, ReleaseHold, Wish, digest_request
-from reservation.events import BookingConfirmed, Event, HoldReleased, SeatsHeld
+from reservation.events import BookingConfirmed, HoldReleased, SeatsHeld
 from reservation.faults import Diverged, Fault, NotDone, OutcomeUnknown
 from reservation.ids import CustomerId, ShowId, derive_hold_id
 from reservation.occupancy import Occupancy
@@ -232,10 +233,11 @@ class HesitantActor(ShowActor):
 class CarelessStore(MemoryStore):
     """A store that writes down what it is told."""
 
-    def write(self, show_id: ShowId, epoch: int, seq: int, events: Sequence[Event]) -> None:
-        stored = self._shows[show_id]
-        stored.seq = seq
-        stored.entries.append(Entry(seq, epoch, tuple(events)))
+    def write(self, parts: Sequence[Part]) -> None:
+        for part in parts:
+            stored = self._shows[part.show_id]
+            stored.seq = part.seq
+            stored.entries.append(Entry(part.seq, part.epoch, tuple(part.events)))
 
 
 @pytest.fixture

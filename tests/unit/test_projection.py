@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from persistence.hold_columns import hold_columns
 from persistence.memory_journal import MemoryStore
 from persistence.projection import SECTIONS, Projection
+from persistence.store import Part
 from reservation.events import (
     Arrangement,
     BookingCancelled,
@@ -71,7 +73,13 @@ def effect(*events: Event) -> dict[str, list[dict[str, Any]]]:
     projection = Projection()
     projection.add(SHOW, 7, events)
     assert set(projection.sections) == set(SECTIONS)
-    return {name: rows for name, rows in projection.sections.items() if rows and name != "outbox"}
+    rows = {name: rows for name, rows in projection.sections.items() if rows and name != "outbox"}
+    if projection.held:
+        rows["held"] = [
+            {"hold_id": held.hold_id, "claims": held.hold_id not in projection.unclaimed}
+            for held in projection.held
+        ]
+    return rows
 
 
 def facts(events: Sequence[Event], *names: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -88,38 +96,50 @@ HOLD_FACTS = ("hold_id", "state", "claims", "ended_at_ms", "deadline_at_ms", "ca
 @pytest.mark.parametrize(
     ("events", "rows"),
     [
-        ([held()], {"held": [(ONE, "held", True, None, 2_000)]}),
+        ([held()], {"held": [(ONE, True)]}),
         (
             [held(), HoldExtended(ONE, 3_000)],
-            {"held": [(ONE, "held", True, None, 3_000)]},
+            {"held": [(ONE, True)], "settled": [(ONE, "held", None, 3_000)]},
         ),
-        ([held(), released()], {"held": [(ONE, "released", False, 1_600, 2_000)]}),
+        (
+            [held(), released()],
+            {"held": [(ONE, False)], "settled": [(ONE, "released", 1_600, 2_000)]},
+        ),
         (
             [held(), HoldExpired(ONE, 2_000)],
-            {"held": [(ONE, "expired", False, 2_000, 2_000)]},
+            {"held": [(ONE, False)], "settled": [(ONE, "expired", 2_000, 2_000)]},
         ),
         (
             [held(), HoldExtended(ONE, 3_000), released()],
-            {"held": [(ONE, "released", False, 1_600, 3_000)]},
+            {"held": [(ONE, False)], "settled": [(ONE, "released", 1_600, 3_000)]},
         ),
         (
             [held(), confirmed()],
-            {"held": [(ONE, "confirmed", True, 1_500, 2_000)], "booked": [(ONE, None)]},
+            {
+                "held": [(ONE, True)],
+                "settled": [(ONE, "confirmed", 1_500, 2_000)],
+                "booked": [(ONE, None)],
+            },
         ),
         (
             [held(), confirmed(), cancelled()],
-            {"held": [(ONE, "confirmed", False, 1_500, 2_000)], "booked": [(ONE, 1_700)]},
+            {
+                "held": [(ONE, False)],
+                "settled": [(ONE, "confirmed", 1_500, 2_000)],
+                "booked": [(ONE, 1_700)],
+            },
         ),
         (
             [held(), released(), held(TWO)],
             {
-                "held": [(ONE, "released", False, 1_600, 2_000), (TWO, "held", True, None, 2_000)],
+                "held": [(ONE, False), (TWO, True)],
+                "settled": [(ONE, "released", 1_600, 2_000)],
             },
         ),
         ([held(), released(), HoldsForgotten((ONE,))], {}),
         (
             [held(), released(), HoldsForgotten((ONE,)), held()],
-            {"held": [(ONE, "held", True, None, 2_000)]},
+            {"held": [(ONE, True)]},
         ),
         ([released()], {"ended": [(ONE, "released")]}),
         (
@@ -141,7 +161,7 @@ HOLD_FACTS = ("hold_id", "state", "claims", "ended_at_ms", "deadline_at_ms", "ca
         ),
         (
             [HoldsForgotten((ONE,)), held()],
-            {"forgotten": [(ONE,)], "held": [(ONE, "held", True, None, 2_000)]},
+            {"forgotten": [(ONE,)], "held": [(ONE, True)]},
         ),
     ],
 )
@@ -196,10 +216,44 @@ def test_shows_in_one_batch_do_not_mix() -> None:
     other = ShowId("shw_1111111111111111")
     projection.add(SHOW, 7, [held(), BLOCK])
     projection.add(other, 3, [released(), UNBLOCK])
+    projection.add(SHOW, 8, [])
+    projection.add(other, 4, [held(TWO, 6)])
     shows = {
         name: [row["show_id"] for row in rows] for name, rows in projection.sections.items() if rows
     }
-    assert shows == {"held": [SHOW], "blocked": [SHOW], "ended": [other], "unblocked": [other]}
+    assert shows == {"blocked": [SHOW], "ended": [other], "unblocked": [other]}
+    assert list(zip(projection.show_numbers, projection.held, strict=True)) == [
+        (1, held()),
+        (4, held(TWO, 6)),
+    ]
+
+
+def test_columns_are_as_long_as_there_are_holds_and_seats() -> None:
+    projection = Projection()
+    admitted = held(TWO, 6, 7, 8)._replace(admissions=((0, 2, 50), (1, 1, 70)))
+    projection.add(SHOW, 7, [held(), admitted, released()])
+    assert hold_columns(projection) == (
+        [1, 1],
+        (ONE, TWO),
+        (ANN, ANN),
+        (0, 0),
+        (1, 1),
+        [1, 3],
+        [5, 6, 7, 8],
+        [100, 100, 100, 100],
+        ["[]", "[[0,2,50],[1,1,70]]"],
+        (Arrangement.NAMED, Arrangement.NAMED),
+        (1_000, 1_000),
+        (2_000, 2_000),
+        ("digest", "digest"),
+        [False, True],
+    )
+
+
+def test_a_batch_without_new_holds_has_as_many_columns() -> None:
+    empty, one = Projection(), Projection()
+    one.add(SHOW, 7, [held()])
+    assert hold_columns(empty) == ((),) * len(hold_columns(one))
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -214,7 +268,7 @@ def test_a_life_leaves_the_same_state_however_it_is_cut_into_batches(seed: int) 
         rest, seq = life.history, 0
         while rest:
             count, seq = rng.randint(1, batch_max), seq + 1
-            store.write(show.show_id, epoch, seq, rest[:count])
+            store.write([Part(show.show_id, epoch, seq, rest[:count])])
             rest = rest[count:]
         activation = store.activate(show)
         seat_map = SeatMap(show, SeatChooser(show.plan))

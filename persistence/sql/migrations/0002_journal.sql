@@ -67,15 +67,21 @@ END $$;
 CREATE TRIGGER admission_claim_within_capacity BEFORE INSERT OR UPDATE ON admission_claim
     FOR EACH ROW EXECUTE FUNCTION admission_claim_within_capacity();
 
--- Which legs of a seat are held, booked or blocked: one bit a leg, the first leg first. A row is
--- made by a seat's first claim (docs/decisions/0011-seat-claims-are-one-row-per-seat.md).
+-- Which legs of which seats are held, booked or blocked: one bit a seat and leg, the first leg
+-- first, the seats in their order, a block of seats in a row
+-- (docs/decisions/0017-claims-are-blocks-of-bits.md). A row is made by a block's first claim.
 -- The rule that no two claims overlap is enforced by claim_places, the only writer.
 CREATE TABLE seat_claim (
-    show_id    text COLLATE "C" NOT NULL,
-    seat_index integer NOT NULL CHECK (seat_index >= 0),
-    taken      bit varying(255) NOT NULL,
-    PRIMARY KEY (show_id, seat_index)
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+    show_id text COLLATE "C" NOT NULL,
+    block   integer NOT NULL CHECK (block >= 0),
+    taken   bit varying(1024) NOT NULL,
+    PRIMARY KEY (show_id, block)
+) WITH (fillfactor = 25, autovacuum_vacuum_scale_factor = 0.02);
+
+-- How many seats share a block: as many as have room for all their legs.
+CREATE FUNCTION claim_block_seats(p_leg_count integer) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN 1024 / p_leg_count;
 
 CREATE TABLE seat_block (
     show_id    text COLLATE "C" NOT NULL,
@@ -138,7 +144,7 @@ CREATE TABLE journal (
     seq     bigint NOT NULL,
     epoch   bigint NOT NULL,
     at      timestamptz NOT NULL DEFAULT now(),
-    events  jsonb NOT NULL,
+    events  json NOT NULL,  -- as it was sent: nothing here looks into it
     PRIMARY KEY (show_id, seq)
 );
 
@@ -182,10 +188,18 @@ BEGIN
     RAISE EXCEPTION '%: % of %', p_what, p_done, p_asked USING ERRCODE = p_code;
 END $$;
 
--- The legs [from, to) of a route as bits.
-CREATE FUNCTION leg_mask(p_leg_count integer, p_from integer, p_to integer) RETURNS bit varying
+-- Every bit of a block of seats with this many legs.
+CREATE FUNCTION whole_claim_block(p_leg_count integer) RETURNS bit varying
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (repeat('1', p_leg_count)::varbit << (p_leg_count - (p_to - p_from))) >> p_from;
+    RETURN repeat('1', claim_block_seats(p_leg_count) * p_leg_count)::varbit;
+
+-- The legs [from, to) of one seat within its block.
+CREATE FUNCTION claim_mask(
+    p_whole bit varying, p_leg_count integer, p_block_seats integer,
+    p_seat_index integer, p_from integer, p_to integer
+) RETURNS bit varying LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (p_whole << (length(p_whole) - (p_to - p_from)))
+        >> ((p_seat_index % p_block_seats) * p_leg_count + p_from);
 
 -- Unnumbered places: p_places is [{show_id, from_leg, to_leg, admissions}, ...].
 CREATE FUNCTION change_admissions(p_places jsonb, p_sign integer) RETURNS void
@@ -277,23 +291,28 @@ BEGIN
         WHERE k.show_id = w.show_id AND k.seat_index = w.seat_index
         RETURNING k.show_id, k.seat_index
     ), freed AS MATERIALIZED (
-        SELECT f.*, leg_mask(o.leg_count, f.from_leg, f.to_leg) AS mask
-        FROM (SELECT * FROM ended UNION ALL SELECT * FROM cancelled) f
-            JOIN show_owner o USING (show_id)
+        SELECT * FROM ended UNION ALL SELECT * FROM cancelled
         UNION ALL
-        SELECT u.show_id, ARRAY[u.seat_index], 0, o.leg_count, '[]',
-            leg_mask(o.leg_count, 0, o.leg_count)
+        SELECT u.show_id, ARRAY[u.seat_index], 0, o.leg_count, '[]'
         FROM unblocked u JOIN show_owner o USING (show_id)
-    ), seat AS MATERIALIZED (
-        SELECT f.show_id, s.seat_index, bit_or(f.mask) AS mask
-        FROM freed f, unnest(f.seats) AS s(seat_index) GROUP BY 1, 2
+    ), shape AS MATERIALIZED (
+        SELECT o.show_id, o.leg_count, claim_block_seats(o.leg_count) AS block_seats,
+            whole_claim_block(o.leg_count) AS whole
+        FROM (SELECT DISTINCT show_id FROM freed) f JOIN show_owner o USING (show_id)
+    ), block AS MATERIALIZED (
+        SELECT o.show_id, s.seat_index / o.block_seats AS block,
+            bit_or(claim_mask(o.whole, o.leg_count, o.block_seats, s.seat_index, f.from_leg,
+                f.to_leg)) AS mask,
+            sum(f.to_leg - f.from_leg) AS leg_count
+        FROM freed f JOIN shape o USING (show_id), unnest(f.seats) AS s(seat_index)
+        GROUP BY 1, 2
     ), done AS (
-        UPDATE seat_claim c SET taken = c.taken & ~s.mask FROM seat s
-        WHERE c.show_id = s.show_id AND c.seat_index = s.seat_index
-            AND (c.taken & s.mask) = s.mask
+        UPDATE seat_claim c SET taken = c.taken & ~b.mask FROM block b
+        WHERE c.show_id = b.show_id AND c.block = b.block AND (c.taken & b.mask) = b.mask
+            AND bit_count(b.mask) = b.leg_count
         RETURNING 1
     )
-    SELECT (SELECT count(*) FROM freed), (SELECT count(*) FROM seat), (SELECT count(*) FROM done),
+    SELECT (SELECT count(*) FROM freed), (SELECT count(*) FROM block), (SELECT count(*) FROM done),
         (SELECT jsonb_agg(jsonb_build_object('show_id', f.show_id, 'from_leg', f.from_leg,
             'to_leg', f.to_leg, 'admissions', f.admissions))
          FROM freed f WHERE f.admissions <> '[]')
@@ -325,63 +344,94 @@ BEGIN
     END IF;
 END $$;
 
+-- New holds, column by column: taken apart in one pass, at a fifth of what the same rows cost as
+-- jsonb (docs/decisions/0018-a-batch-travels-as-columns.md). Entry n of every column belongs to
+-- hold n; seats and seat_minor are the holds' own lists one after another, seat_count of each.
+CREATE TYPE new_holds AS (
+    show_number    integer[],  -- which of the batch's shows, from 1
+    hold_id        text[],
+    customer_id    text[],
+    from_leg       integer[],
+    to_leg         integer[],
+    seat_count     integer[],
+    seats          integer[],
+    seat_minor     bigint[],
+    admissions     text[],
+    arrangement    text[],
+    held_at_ms     bigint[],
+    expires_at_ms  bigint[],
+    request_digest text[],
+    claims         boolean[]   -- false: its places were given back within the batch
+);
+
 -- Places that are taken: new holds and blocked seats.
-CREATE FUNCTION claim_places(p_rows jsonb) RETURNS void LANGUAGE plpgsql AS $$
+-- p_seqs, p_leg_counts, p_seat_counts: one entry a show, in the order of p_show_ids.
+CREATE FUNCTION claim_places(
+    p_show_ids text[], p_seqs bigint[], p_leg_counts integer[], p_seat_counts integer[],
+    p_held new_holds, p_rows jsonb
+) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
+    v_block_seats integer[] := array(SELECT claim_block_seats(n) FROM unnest(p_leg_counts) n);
+    v_wholes      bit varying[] := array(SELECT whole_claim_block(n) FROM unnest(p_leg_counts) n);
     v_asked       bigint;
     v_done        bigint;
     v_is_right    boolean;
     v_admissions  jsonb;
 BEGIN
     WITH held AS MATERIALIZED (
-        SELECT w.*, o.seat_count, o.leg_count, leg_mask(o.leg_count, w.from_leg, w.to_leg) AS mask
-        FROM jsonb_to_recordset(p_rows -> 'held') AS w(show_id text, hold_id text,
-                customer_id text, from_leg integer, to_leg integer, seats integer[],
-                seat_minor bigint[], admissions jsonb, arrangement text, held_at_ms bigint,
-                expires_at_ms bigint, deadline_at_ms bigint, ended_at_ms bigint, state text,
-                request_digest text, seq bigint, claims boolean)
-            JOIN show_owner o USING (show_id)
+        SELECT w.*, p_held.seats[w.seat_end - w.seat_count + 1 : w.seat_end] AS seats,
+            p_held.seat_minor[w.seat_end - w.seat_count + 1 : w.seat_end] AS seat_minor
+        FROM (SELECT u.*, sum(u.seat_count) OVER (ROWS UNBOUNDED PRECEDING) AS seat_end
+              FROM unnest(p_held.show_number, p_held.hold_id, p_held.customer_id, p_held.from_leg,
+                      p_held.to_leg, p_held.seat_count, p_held.admissions, p_held.arrangement,
+                      p_held.held_at_ms, p_held.expires_at_ms, p_held.request_digest,
+                      p_held.claims)
+                  AS u(show_number, hold_id, customer_id, from_leg, to_leg, seat_count, admissions,
+                      arrangement, held_at_ms, expires_at_ms, request_digest, claims)) w
     ), stored AS (
         INSERT INTO hold (hold_id, show_id, customer_id, from_leg, to_leg, seats, seat_minor,
-                admissions, arrangement, held_at_ms, expires_at_ms, deadline_at_ms, ended_at_ms,
-                state, request_digest, seq)
-            SELECT hold_id, show_id, customer_id, from_leg, to_leg, seats, seat_minor,
-                admissions, arrangement, held_at_ms, expires_at_ms, deadline_at_ms, ended_at_ms,
-                state, request_digest, seq
+                admissions, arrangement, held_at_ms, expires_at_ms, deadline_at_ms, state,
+                request_digest, seq)
+            SELECT hold_id, p_show_ids[show_number], customer_id, from_leg, to_leg, seats,
+                seat_minor, admissions::jsonb, arrangement, held_at_ms, expires_at_ms,
+                expires_at_ms, 'held', request_digest, p_seqs[show_number]
             FROM held
     ), blocked AS (
         INSERT INTO seat_block (show_id, seat_index, reason)
             SELECT show_id, seat_index, reason FROM jsonb_to_recordset(p_rows -> 'blocked')
                 AS w(show_id text, seat_index integer, reason text)
-            RETURNING show_id, seat_index
     ), place AS (
-        SELECT h.show_id, s.seat_index, h.mask, h.to_leg - h.from_leg AS leg_count, h.seat_count
+        SELECT h.show_number, s.seat_index, h.from_leg, h.to_leg
         FROM held h, unnest(h.seats) AS s(seat_index) WHERE h.claims
         UNION ALL
-        SELECT b.show_id, b.seat_index, leg_mask(o.leg_count, 0, o.leg_count), o.leg_count,
-            o.seat_count
-        FROM blocked b JOIN show_owner o USING (show_id)
-    ), seat AS MATERIALIZED (
+        SELECT n, w.seat_index, 0, p_leg_counts[n]
+        FROM jsonb_to_recordset(p_rows -> 'blocked') AS w(show_id text, seat_index integer),
+            array_position(p_show_ids, w.show_id) AS n
+    ), block AS MATERIALIZED (
         -- Two claims that overlap have fewer bits together than apart, and so has a segment
         -- that leaves the route.
-        SELECT show_id, seat_index, bit_or(mask) AS mask, sum(leg_count) AS leg_count,
-            bool_and(seat_index < seat_count) AS is_seat
+        SELECT show_number, seat_index / v_block_seats[show_number] AS block,
+            bit_or(claim_mask(v_wholes[show_number], p_leg_counts[show_number],
+                v_block_seats[show_number], seat_index, from_leg, to_leg)) AS mask,
+            sum(to_leg - from_leg) AS leg_count,
+            bool_and(seat_index >= 0 AND seat_index < p_seat_counts[show_number]
+                AND to_leg <= p_leg_counts[show_number]) AS is_there
         FROM place GROUP BY 1, 2
     ), done AS (
-        INSERT INTO seat_claim AS c (show_id, seat_index, taken)
-            SELECT show_id, seat_index, mask FROM seat
-            ON CONFLICT (show_id, seat_index) DO UPDATE SET taken = c.taken | EXCLUDED.taken
+        INSERT INTO seat_claim AS c (show_id, block, taken)
+            SELECT p_show_ids[show_number], block, mask FROM block
+            ON CONFLICT (show_id, block) DO UPDATE SET taken = c.taken | EXCLUDED.taken
                 WHERE bit_count(c.taken & EXCLUDED.taken) = 0
             RETURNING 1
     )
     SELECT count(*),
-        coalesce(bool_and(is_seat AND bit_count(mask) = leg_count), true)
-            AND NOT EXISTS (SELECT FROM held h WHERE h.to_leg > h.leg_count),
+        coalesce(bool_and(is_there AND bit_count(mask) = leg_count), true)
+            AND NOT EXISTS (SELECT FROM held h WHERE h.to_leg > p_leg_counts[h.show_number]),
         (SELECT count(*) FROM done),
-        (SELECT jsonb_agg(jsonb_build_object('show_id', h.show_id, 'from_leg', h.from_leg,
-            'to_leg', h.to_leg, 'admissions', h.admissions))
+        (SELECT jsonb_agg(jsonb_build_object('show_id', p_show_ids[h.show_number],
+            'from_leg', h.from_leg, 'to_leg', h.to_leg, 'admissions', h.admissions::jsonb))
          FROM held h WHERE h.claims AND h.admissions <> '[]')
-    INTO v_asked, v_is_right, v_done, v_admissions FROM seat;
+    INTO v_asked, v_is_right, v_done, v_admissions FROM block;
     IF v_done <> v_asked OR NOT v_is_right THEN
         PERFORM refuse('HF002', 'claims overlap, or name what does not exist', v_asked, v_done);
     END IF;
@@ -390,17 +440,45 @@ BEGIN
     END IF;
 END $$;
 
+-- What became of new holds within their own batch: a later deadline, an end, a booking.
+CREATE FUNCTION settle_new_holds(p_rows jsonb) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_done bigint;
+BEGIN
+    UPDATE hold h SET deadline_at_ms = w.deadline_at_ms, state = w.state,
+        ended_at_ms = w.ended_at_ms
+    FROM jsonb_to_recordset(p_rows -> 'settled') AS w(hold_id text, deadline_at_ms bigint,
+        state text, ended_at_ms bigint)
+    WHERE h.hold_id = w.hold_id AND h.state = 'held';
+    GET DIAGNOSTICS v_done = ROW_COUNT;
+    IF v_done <> jsonb_array_length(p_rows -> 'settled') THEN
+        PERFORM refuse('HF001', 'new holds to settle are not there',
+            jsonb_array_length(p_rows -> 'settled'), v_done);
+    END IF;
+    INSERT INTO booking (hold_id, booking_id, show_id, customer_id, payment, amount_minor,
+            confirmed_at_ms, cancelled_at_ms, seq)
+        SELECT hold_id, booking_id, show_id, customer_id, payment, amount_minor, at_ms,
+            cancelled_at_ms, seq
+        FROM jsonb_to_recordset(p_rows -> 'booked') AS w(hold_id text, booking_id text,
+            show_id text, customer_id text, payment text, amount_minor bigint, at_ms bigint,
+            cancelled_at_ms bigint, seq bigint);
+END $$;
+
 -- Make one batch durable: of one show, or of many that share a database.
 --
 -- p_show_ids, p_epochs, p_seqs, p_events: one entry a show; the events go to the journal.
--- p_rows: the net effect on the state tables, by section (persistence/projection.py).
+-- p_held: the new holds. p_rows: every other effect on the state tables, by section
+-- (persistence/projection.py).
 -- A batch is written whole or not at all: when one of its shows is lost or wrong, the caller
 -- sends the others again without it.
 CREATE FUNCTION append_batch(
-    p_show_ids text[], p_epochs bigint[], p_seqs bigint[], p_events jsonb[], p_rows jsonb
+    p_show_ids text[], p_epochs bigint[], p_seqs bigint[], p_events json[], p_held new_holds,
+    p_rows jsonb
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
-    v_owned text[];
+    v_owned       text[];
+    v_leg_counts  integer[];
+    v_seat_counts integer[];
 BEGIN
     IF cardinality(p_show_ids) > 1 THEN
         -- Two owners of overlapping pools must take their rows in one order.
@@ -408,11 +486,12 @@ BEGIN
     END IF;
     WITH fenced AS (
         UPDATE show_owner o SET seq = w.seq
-        FROM unnest(p_show_ids, p_epochs, p_seqs) AS w(show_id, epoch, seq)
+        FROM unnest(p_show_ids, p_epochs, p_seqs) WITH ORDINALITY AS w(show_id, epoch, seq, n)
         WHERE o.show_id = w.show_id AND o.epoch = w.epoch AND o.seq = w.seq - 1
-        RETURNING o.show_id
+        RETURNING o.show_id, o.leg_count, o.seat_count, w.n
     )
-    SELECT array_agg(show_id) INTO v_owned FROM fenced;
+    SELECT array_agg(show_id), array_agg(leg_count ORDER BY n), array_agg(seat_count ORDER BY n)
+    INTO v_owned, v_leg_counts, v_seat_counts FROM fenced;
     IF v_owned IS NULL OR cardinality(v_owned) < cardinality(p_show_ids) THEN
         RAISE EXCEPTION 'a newer epoch owns the show' USING ERRCODE = 'HF004',
             DETAIL = (SELECT string_agg(w.show_id, ' ') FROM unnest(p_show_ids) AS w(show_id)
@@ -426,17 +505,11 @@ BEGIN
     IF p_rows -> 'forgotten' <> '[]' THEN
         PERFORM forget_holds(p_rows);
     END IF;
-    IF p_rows -> 'held' <> '[]' OR p_rows -> 'blocked' <> '[]' THEN
-        PERFORM claim_places(p_rows);
+    IF cardinality(p_held.hold_id) > 0 OR p_rows -> 'blocked' <> '[]' THEN
+        PERFORM claim_places(p_show_ids, p_seqs, v_leg_counts, v_seat_counts, p_held, p_rows);
     END IF;
-    IF p_rows -> 'booked' <> '[]' THEN
-        INSERT INTO booking (hold_id, booking_id, show_id, customer_id, payment, amount_minor,
-                confirmed_at_ms, cancelled_at_ms, seq)
-            SELECT hold_id, booking_id, show_id, customer_id, payment, amount_minor, at_ms,
-                cancelled_at_ms, seq
-            FROM jsonb_to_recordset(p_rows -> 'booked') AS w(hold_id text, booking_id text,
-                show_id text, customer_id text, payment text, amount_minor bigint, at_ms bigint,
-                cancelled_at_ms bigint, seq bigint);
+    IF p_rows -> 'settled' <> '[]' THEN
+        PERFORM settle_new_holds(p_rows);
     END IF;
     INSERT INTO journal (show_id, seq, epoch, events)
         SELECT * FROM unnest(p_show_ids, p_seqs, p_epochs, p_events);
@@ -456,7 +529,8 @@ BEGIN
         SELECT p.oid::regprocedure FROM pg_catalog.pg_proc p
         WHERE p.pronamespace = current_schema()::regnamespace
             AND p.proname IN ('activate_show', 'append_batch', 'keep_holds', 'free_places',
-                'forget_holds', 'claim_places', 'change_admissions', 'refuse')
+                'forget_holds', 'claim_places', 'settle_new_holds', 'change_admissions',
+                'refuse')
     LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', v_function);
     END LOOP;
