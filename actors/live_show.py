@@ -50,7 +50,7 @@ class LiveShow:
         """Decide and apply one command. What happened waits in ``take_step``."""
         self.last_command_at_ms = now_ms
         outcome = self.seat_map.decide(command, now_ms)
-        if isinstance(outcome, Rejected | Repeated):
+        if isinstance(outcome, (Rejected, Repeated)):
             return outcome
         self._happened(outcome)
         return outcome
@@ -106,5 +106,5 @@ class LiveShow:
     def _happened(self, event: Event) -> None:
         self.seat_map.apply(event)
         self._step.append(event)
-        if isinstance(event, SeatsHeld | HoldExtended):
+        if isinstance(event, (SeatsHeld, HoldExtended)):
             heappush(self._deadlines, (event.expires_at_ms, event.hold_id))

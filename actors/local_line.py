@@ -22,13 +22,13 @@ import contextlib
 import itertools
 import logging
 import os
-import pickle
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import cast
 
 from actors.messages import Reply, Request
+from actors.wire import pack_reply, pack_requests, unpack_reply, unpack_requests
 from reservation.faults import OutcomeUnknown, ShowMoved, ShowUnavailable
 
 log = logging.getLogger(__name__)
@@ -140,9 +140,8 @@ class _Caller(_Frames):
         task.add_done_callback(self._answering.discard)
 
     async def _answer(self, number: int, content: bytes) -> None:
-        requests: list[Request] = pickle.loads(content)
-        reply = await self._submit(requests)
-        self.send(number, pickle.dumps(reply, pickle.HIGHEST_PROTOCOL))
+        reply = await self._submit(unpack_requests(content))
+        self.send(number, pack_reply(reply))
 
 
 class LocalLine(_Frames):
@@ -186,7 +185,7 @@ class LocalLine(_Frames):
         number = next(self._numbers)
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        self.send(number, pickle.dumps(requests, pickle.HIGHEST_PROTOCOL))
+        self.send(number, pack_requests(requests))
         try:
             return await answer
         finally:
@@ -198,7 +197,7 @@ class LocalLine(_Frames):
             return
         answer = self._waiting.get(number)
         if answer is not None and not answer.done():
-            answer.set_result(pickle.loads(content))
+            answer.set_result(unpack_reply(content))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Awaitable, Callable
+from itertools import chain
 from typing import Protocol
 
 from actors.messages import Reply, Request
@@ -55,6 +56,9 @@ WAITING_COMMANDS_MAX = 8_192
 
 RETRY_PAUSE_MS = 50
 
+LATENESS_TOLERATED_S = 0.005
+"""How much later than its deadline a command may be told; a thousand late ones cost one look."""
+
 OWNERS_REMEMBERED_MAX = 100_000
 """Shows whose actor is known without asking; forgetting all of them costs one look-up each."""
 
@@ -77,11 +81,15 @@ class Submit(Protocol):
 class _Waiting:
     """One command on its way."""
 
-    __slots__ = ("answer", "request")
+    __slots__ = ("answer", "deadline_s", "is_in_line", "request")
 
-    def __init__(self, request: Request, answer: asyncio.Future[Outcome]) -> None:
+    def __init__(
+        self, request: Request, answer: asyncio.Future[Outcome], deadline_s: float
+    ) -> None:
         self.request = request
         self.answer = answer
+        self.deadline_s = deadline_s
+        self.is_in_line = True
 
 
 class _Channel:
@@ -90,57 +98,97 @@ class _Channel:
     def __init__(self, submit: Submit, epochs: dict[ShowId, int]) -> None:
         self._submit = submit
         self._epochs = epochs
-        # Ordered dictionaries, because thousands may have to be taken out of line at one time.
-        self._settling: OrderedDict[_Waiting, None] = OrderedDict()
-        self._claiming: OrderedDict[_Waiting, None] = OrderedDict()
+        self._loop = asyncio.get_running_loop()
+        # Who was withdrawn stays in these until it is their turn; ``_length`` does not count them.
+        self._settling: deque[_Waiting] = deque()
+        self._claiming: deque[_Waiting] = deque()
+        self._length = 0
+        self._flights: set[_Flight] = set()
         self._under_way = 0
         self._commands_under_way = 0
         self._pumps: set[asyncio.Task[None]] = set()
+        self._looking: asyncio.TimerHandle | None = None
 
-    def send(self, waiting: _Waiting) -> None:
+    def send(self, request: Request, deadline_s: float) -> _Waiting:
         """Put a command in line.
 
         Raises:
             Overloaded: the line is full.
         """
-        length = len(self._settling) + len(self._claiming)
-        if priority_of(waiting.request[1]) is Priority.SETTLE:
-            if length >= 2 * WAITING_COMMANDS_MAX:
-                raise Overloaded(f"{length} commands are waiting")
-            self._settling[waiting] = None
+        length = self._length
+        if priority_of(request[1]) is Priority.SETTLE:
+            line, length_max = self._settling, 2 * WAITING_COMMANDS_MAX
         else:
-            if length >= WAITING_COMMANDS_MAX:
-                raise Overloaded(f"{length} commands are waiting")
-            self._claiming[waiting] = None
+            line, length_max = self._claiming, WAITING_COMMANDS_MAX
+        if length >= length_max:
+            raise Overloaded(f"{length} commands are waiting")
+        waiting = _Waiting(request, self._loop.create_future(), deadline_s)
+        line.append(waiting)
+        self._length = length + 1
         if self._under_way < BATCHES_UNDER_WAY_MAX and self._is_worth_a_batch(self._under_way):
             self._under_way += 1
             pump = asyncio.ensure_future(self._pump())
             self._pumps.add(pump)
             pump.add_done_callback(self._pumps.discard)
+        if self._looking is None or deadline_s < self._looking.when():
+            self._look_at(deadline_s)
+        return waiting
 
     def withdraw(self, waiting: _Waiting) -> bool:
         """Take a command out of line; False when it has left already."""
-        for line in (self._settling, self._claiming):
-            if waiting in line:
-                del line[waiting]
-                return True
-        return False
+        if not waiting.is_in_line:
+            return False
+        waiting.is_in_line = False
+        self._length -= 1
+        return True
+
+    # -- deadlines ----------------------------------------------------------------------
+
+    def _look_at(self, when_s: float) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+        self._looking = self._loop.call_at(when_s, self._look_for_late)
+
+    def _look_for_late(self) -> None:
+        """End the commands whose deadline has passed.
+
+        One timer for all of them: a timer for each would cost as much as sending it.
+        """
+        self._looking = None
+        now_s = self._loop.time()
+        next_s: float | None = None
+        lines = (self._settling, self._claiming, *(flight.batch for flight in self._flights))
+        for waiting in chain.from_iterable(lines):
+            if waiting.answer.done():
+                continue
+            if waiting.deadline_s > now_s:
+                next_s = waiting.deadline_s if next_s is None else min(next_s, waiting.deadline_s)
+            elif self.withdraw(waiting):
+                waiting.answer.set_exception(ShowUnavailable("the show's actor is busy"))
+            else:
+                waiting.answer.set_exception(OutcomeUnknown("no answer within the deadline"))
+        if next_s is not None:
+            self._look_at(max(next_s, now_s + LATENESS_TOLERATED_S))
+
+    # -- batches ------------------------------------------------------------------------
 
     async def _pump(self) -> None:
         try:
             while batch := self._next_batch():
+                flight = _Flight(batch)
+                self._flights.add(flight)
                 self._commands_under_way += len(batch)
                 try:
                     await self._deliver(batch)
                 finally:
                     self._commands_under_way -= len(batch)
+                    self._flights.discard(flight)
         finally:
             self._under_way -= 1
 
     def _is_worth_a_batch(self, others: int) -> bool:
         """Whether enough commands wait for one more batch beside ``others`` under way."""
-        length = len(self._settling) + len(self._claiming)
-        return length >= (SECOND_BATCH_COMMANDS_MIN if others else 1)
+        return self._length >= (SECOND_BATCH_COMMANDS_MIN if others else 1)
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -148,12 +196,15 @@ class _Channel:
             return batch
         # All that is asked for is shared evenly by the batches that may be under way: one that
         # took it all would leave Postgres idle while it is decided, the actor while it commits.
-        asked = len(self._settling) + len(self._claiming) + self._commands_under_way
-        share = -(-asked // BATCHES_UNDER_WAY_MAX)
+        share = -(-(self._length + self._commands_under_way) // BATCHES_UNDER_WAY_MAX)
         size = min(BATCH_COMMANDS_MAX, max(share, SECOND_BATCH_COMMANDS_MIN))
         for line in (self._settling, self._claiming):
             while line and len(batch) < size:
-                batch.append(line.popitem(last=False)[0])
+                waiting = line.popleft()
+                if waiting.is_in_line:
+                    waiting.is_in_line = False
+                    batch.append(waiting)
+        self._length -= len(batch)
         return batch
 
     async def _deliver(self, batch: list[_Waiting]) -> None:
@@ -193,6 +244,15 @@ class _Channel:
             else:
                 self._epochs[show_id] = epoch
         return stale
+
+
+class _Flight:
+    """A batch that has left. One of a kind, so that it can be kept in a set."""
+
+    __slots__ = ("batch",)
+
+    def __init__(self, batch: list[_Waiting]) -> None:
+        self.batch = batch
 
 
 class ShowRefs:
@@ -237,41 +297,36 @@ class ShowRefs:
             NotDone: nothing happened and nothing will, within the deadline.
             OutcomeUnknown: it may have happened. Ask again with the same command.
         """
-        loop = asyncio.get_running_loop()
+        now_s = asyncio.get_running_loop().time
         if deadline_ms is None:
             deadline_ms = self._ask_deadline_ms
-        deadline = loop.time() + deadline_ms / 1_000
+        deadline_s = now_s() + deadline_ms / 1_000
+        request = (show_id, command)
         while True:
             try:
-                return await self._ask_once(show_id, command, deadline)
+                channel = self._owners.get(show_id)
+                if channel is None:
+                    channel = await self._find_owner(show_id, deadline_s)
+                waiting = channel.send(request, deadline_s)
+                try:
+                    return await waiting.answer
+                except asyncio.CancelledError:
+                    # Nobody wants it any more; if it is still here, it stays here.
+                    channel.withdraw(waiting)
+                    raise
             except NotDone as fault:
                 if not isinstance(fault, _PASSING):
                     raise
-                pause = min(fault.retry_after_ms, RETRY_PAUSE_MS) / 1_000
-                if loop.time() + pause >= deadline:
+                pause_s = min(fault.retry_after_ms, RETRY_PAUSE_MS) / 1_000
+                if now_s() + pause_s >= deadline_s:
                     raise
                 if isinstance(fault, ShowMoved):
                     self._owners.pop(show_id, None)
-                await asyncio.sleep(pause)
+                await asyncio.sleep(pause_s)
 
-    async def _ask_once(self, show_id: ShowId, command: Command, deadline: float) -> Outcome:
-        loop = asyncio.get_running_loop()
-        channel = self._owners.get(show_id)
-        if channel is None:
-            channel = await self._find_owner(show_id, deadline)
-        waiting = _Waiting((show_id, command), loop.create_future())
-        channel.send(waiting)
-        timer = loop.call_at(deadline, _give_up, channel, waiting)
+    async def _find_owner(self, show_id: ShowId, deadline_s: float) -> _Channel:
         try:
-            return await waiting.answer
-        finally:
-            timer.cancel()
-            # A caller that was cancelled wants nothing any more; what is still here stays here.
-            channel.withdraw(waiting)
-
-    async def _find_owner(self, show_id: ShowId, deadline: float) -> _Channel:
-        try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(deadline_s):
                 channel = await self._channel(await self._locate(show_id))
         except TimeoutError:
             raise ShowUnavailable("the show's actor was not reached in time") from None
@@ -290,13 +345,3 @@ class ShowRefs:
                 channel = _Channel(await self._connect(name), self._epochs)
                 self._channels[name] = channel
         return channel
-
-
-def _give_up(channel: _Channel, waiting: _Waiting) -> None:
-    """The deadline of one command has passed."""
-    if waiting.answer.done():
-        return
-    if channel.withdraw(waiting):
-        waiting.answer.set_exception(ShowUnavailable("the show's actor is busy"))
-    else:
-        waiting.answer.set_exception(OutcomeUnknown("no answer within the deadline"))

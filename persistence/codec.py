@@ -31,19 +31,32 @@ Record: TypeAlias = dict[str, Any]
 
 
 def _record_held(event: SeatsHeld) -> Record:
+    # Unpacked in one go: this runs for every hold, and reading ten fields by name takes longer.
+    (
+        hold_id,
+        customer_id,
+        (from_leg, to_leg),
+        seats,
+        seat_minor,
+        admissions,
+        arrangement,
+        held_at_ms,
+        expires_at_ms,
+        request_digest,
+    ) = event
     return {
         "kind": "seats_held",
-        "hold_id": event.hold_id,
-        "customer_id": event.customer_id,
-        "from_leg": event.segment.from_leg,
-        "to_leg": event.segment.to_leg,
-        "seats": event.seat_indexes,
-        "seat_minor": event.seat_minor,
-        "admissions": event.admissions,
-        "arrangement": event.arrangement.value,
-        "held_at_ms": event.held_at_ms,
-        "expires_at_ms": event.expires_at_ms,
-        "request_digest": event.request_digest,
+        "hold_id": hold_id,
+        "customer_id": customer_id,
+        "from_leg": from_leg,
+        "to_leg": to_leg,
+        "seats": seats,
+        "seat_minor": seat_minor,
+        "admissions": admissions,
+        "arrangement": arrangement,
+        "held_at_ms": held_at_ms,
+        "expires_at_ms": expires_at_ms,
+        "request_digest": request_digest,
     }
 
 

@@ -10,9 +10,8 @@ never needs a label.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from enum import StrEnum
-from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 from reservation.ids import BookingId, CustomerId, HoldId
@@ -127,11 +126,12 @@ class Priority(StrEnum):
     CLAIM = "claim"  #: Wants a new claim.
 
 
+_CLAIMS = frozenset({HoldSeats, HoldBestAvailable})
+
+
 def priority_of(command: Command) -> Priority:
     """Settling goes before claiming: it frees seats or turns them into money."""
-    if isinstance(command, HoldSeats | HoldBestAvailable):
-        return Priority.CLAIM
-    return Priority.SETTLE
+    return Priority.CLAIM if type(command) in _CLAIMS else Priority.SETTLE
 
 
 def digest_request(*content: object) -> str:
@@ -146,24 +146,35 @@ def digest_request(*content: object) -> str:
     return hashlib.blake2b(repr(content).encode(), digest_size=9).hexdigest()
 
 
-def assert_shape(command: Command, show: Show) -> None:
+def assert_shape(command: Command, leg_count: int, seat_count: int, tier_count: int) -> None:
     """Stop at a command that the HTTP edge should not have let through.
 
     An index below zero would quietly mean another seat, and one beyond the plan would stop the
     show only after half of its event had been applied.
+
+    Shapes:
+        leg_count, seat_count, tier_count: how much of each the show has.
     """
     if isinstance(command, HoldSeats):
         assert command.seat_indexes or command.admissions, "a hold of nothing"
-        tiers = [tier_index for tier_index, _ in command.admissions]
-        _assert_rising("tier", tiers, len(show.plan.admission_tiers))
-        assert all(count > 0 for _, count in command.admissions), "count: not positive"
-    if isinstance(command, HoldSeats | HoldBestAvailable):
+        if command.admissions:
+            tiers = [tier_index for tier_index, _ in command.admissions]
+            _assert_rising("tier", tiers, tier_count)
+            assert all(count > 0 for _, count in command.admissions), "count: not positive"
+    if isinstance(command, _WITH_SEGMENT):
         from_leg, to_leg = command.segment
-        assert 0 <= from_leg < to_leg <= show.route.leg_count, f"segment: {command.segment}"
-    if isinstance(command, HoldSeats | BlockSeats | UnblockSeats):
-        _assert_rising("seat", command.seat_indexes, show.plan.seat_count)
+        assert 0 <= from_leg < to_leg <= leg_count, f"segment: {command.segment}"
+    if isinstance(command, _WITH_SEATS):
+        _assert_rising("seat", command.seat_indexes, seat_count)
 
 
-def _assert_rising(what: str, indexes: Iterable[int], end: int) -> None:
-    in_order = all(low < high for low, high in pairwise((-1, *indexes, end)))
-    assert in_order, f"{what}: {indexes} do not rise strictly within 0..{end - 1}"
+_WITH_SEGMENT = (HoldSeats, HoldBestAvailable)
+_WITH_SEATS = (HoldSeats, BlockSeats, UnblockSeats)
+
+
+def _assert_rising(what: str, indexes: Sequence[int], end: int) -> None:
+    previous = -1
+    for index in indexes:
+        assert previous < index, f"{what}: {indexes} do not rise strictly from 0"
+        previous = index
+    assert previous < end, f"{what}: {previous} is beyond {end - 1}"

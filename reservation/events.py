@@ -55,7 +55,10 @@ class SeatsHeld(NamedTuple):
     @property
     def place_count(self) -> int:
         """Seats and admissions together."""
-        return len(self.seat_indexes) + sum(count for _, count, _ in self.admissions)
+        places = len(self.seat_indexes)
+        if self.admissions:
+            places += sum(count for _, count, _ in self.admissions)
+        return places
 
 
 class HoldExtended(NamedTuple):

@@ -103,6 +103,8 @@ class SeatMap:
         # Ended holds in the order they ended, so that the oldest are forgotten first.
         self._ended: deque[tuple[int, HoldId]] = deque()
         self._special_seats = any(show.plan.traits)
+        plan = show.plan
+        self._shape = (show.route.leg_count, plan.seat_count, len(plan.admission_tiers))
         self._decide: dict[type, Callable[..., Outcome]] = {
             HoldSeats: self._decide_hold_seats,
             HoldBestAvailable: self._decide_hold_best,
@@ -140,7 +142,7 @@ class SeatMap:
         Raises:
             AssertionError: the command breaks a shape that the HTTP edge had to check.
         """
-        assert_shape(command, self.show)
+        assert_shape(command, *self._shape)
         return self._decide[type(command)](command, now_ms)
 
     def decide_expired(self, hold_ids: Iterable[HoldId], now_ms: int) -> list[HoldExpired]:
@@ -169,14 +171,12 @@ class SeatMap:
             return refusal
         seat_indexes = command.seat_indexes
         mask = command.segment.mask
-        full = tuple(
-            tier_index
-            for tier_index, count in command.admissions
-            if self.occupancy.room(tier_index, command.segment) < count
-        )
-        if full:
-            return Rejected(Rejection.CAPACITY_UNAVAILABLE, tier_indexes=full)
-        places = len(seat_indexes) + sum(count for _, count in command.admissions)
+        places = len(seat_indexes)
+        if command.admissions:
+            full = self._full_tiers(command)
+            if full:
+                return Rejected(Rejection.CAPACITY_UNAVAILABLE, tier_indexes=full)
+            places += sum(count for _, count in command.admissions)
         if self._exceeds_seats(command.customer_id, places):
             return Rejected(Rejection.TOO_MANY_SEATS)
         arrangement = Arrangement.NAMED if seat_indexes else Arrangement.ADMISSION
@@ -191,6 +191,13 @@ class SeatMap:
                 return clash
             seat_indexes, arrangement = nearest
         return self._held(command, seat_indexes, command.admissions, arrangement, now_ms)
+
+    def _full_tiers(self, command: HoldSeats) -> tuple[int, ...]:
+        return tuple(
+            tier_index
+            for tier_index, count in command.admissions
+            if self.occupancy.room(tier_index, command.segment) < count
+        )
 
     def _clash_of_named(self, seat_indexes: tuple[int, ...], mask: int) -> Rejected | None:
         """Why exactly these seats cannot be had, or None."""
@@ -263,9 +270,9 @@ class SeatMap:
         now_ms: int,
     ) -> SeatsHeld:
         show, segment = self.show, command.segment
+        plan = show.plan
         amount_minor = show.fares.amount_minor
-        category_of = show.plan.category_of
-        tiers = show.plan.admission_tiers
+        category_of = plan.category_of
         return SeatsHeld(
             command.hold_id,
             command.customer_id,
@@ -274,10 +281,12 @@ class SeatMap:
             tuple([amount_minor(category_of[index], segment) for index in seat_indexes]),
             tuple(
                 [
-                    (tier, count, amount_minor(tiers[tier].category_index, segment))
+                    (tier, count, amount_minor(plan.admission_tiers[tier].category_index, segment))
                     for tier, count in admissions
                 ]
-            ),
+            )
+            if admissions
+            else (),
             arrangement,
             now_ms,
             now_ms + show.policy.hold_ttl_ms,

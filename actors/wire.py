@@ -1,0 +1,112 @@
+"""Batches as bytes, for the line between a ref and an actor.
+
+Pickle calls Python code for every ``NamedTuple`` it meets, but none for a plain tuple. So each
+command and event travels as a plain tuple that begins with its kind; faults, which are rare,
+travel as the exceptions they are.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any, TypeAlias, cast
+
+from actors.messages import Reply, Request
+from reservation.commands import (
+    BlockSeats,
+    CancelBooking,
+    ConfirmHold,
+    ExtendHold,
+    HoldBestAvailable,
+    HoldSeats,
+    ReleaseHold,
+    UnblockSeats,
+)
+from reservation.events import (
+    BookingCancelled,
+    BookingConfirmed,
+    HoldExtended,
+    HoldReleased,
+    SeatsBlocked,
+    SeatsHeld,
+    SeatsUnblocked,
+)
+from reservation.rejections import Rejected
+from reservation.route import Segment
+from reservation.seat_map import Repeated
+
+_Plain: TypeAlias = tuple[Any, ...]
+
+# Both ends of a line run the same version, so a kind may change its number.
+_KINDS: tuple[Any, ...] = (
+    # These three have a segment as their third field; it travels as two numbers.
+    HoldSeats,
+    HoldBestAvailable,
+    SeatsHeld,
+    # This one has an event as its only field.
+    Repeated,
+    ExtendHold,
+    ReleaseHold,
+    ConfirmHold,
+    CancelBooking,
+    BlockSeats,
+    UnblockSeats,
+    HoldExtended,
+    HoldReleased,
+    BookingConfirmed,
+    BookingCancelled,
+    SeatsBlocked,
+    SeatsUnblocked,
+    Rejected,
+)
+_NUMBER_OF: dict[type, int] = {kind: number for number, kind in enumerate(_KINDS)}
+_LAST_WITH_SEGMENT = 2
+_REPEATED = 3
+
+
+def pack_requests(requests: list[Request]) -> bytes:
+    """A batch of commands as bytes."""
+    return pickle.dumps([(show_id, _pack(command)) for show_id, command in requests], -1)
+
+
+def unpack_requests(content: bytes) -> list[Request]:
+    """The batch that ``pack_requests`` packed."""
+    return [(show_id, _unpack(plain)) for show_id, plain in pickle.loads(content)]
+
+
+def pack_reply(reply: Reply) -> bytes:
+    """A reply as bytes."""
+    return pickle.dumps(([_pack(answer) for answer in reply.answers], reply.epochs), -1)
+
+
+def unpack_reply(content: bytes) -> Reply:
+    """The reply that ``pack_reply`` packed."""
+    answers, epochs = pickle.loads(content)
+    return Reply([_unpack(plain) for plain in answers], epochs)
+
+
+def _pack(value: object) -> object:
+    number = _NUMBER_OF.get(type(value))
+    if number is None:
+        return value
+    fields = cast(_Plain, value)
+    if number <= _LAST_WITH_SEGMENT:
+        return number, fields[0], fields[1], *fields[2], *fields[3:]
+    if number == _REPEATED:
+        return number, _pack(fields[0])
+    return number, *fields
+
+
+def _unpack(plain: Any) -> Any:
+    if type(plain) is not tuple:
+        return plain
+    number = plain[0]
+    if number <= _LAST_WITH_SEGMENT:
+        segment = _new(Segment, plain[3:5])
+        return _new(_KINDS[number], (plain[1], plain[2], segment, *plain[5:]))
+    if number == _REPEATED:
+        return Repeated(_unpack(plain[1]))
+    return _new(_KINDS[number], plain[1:])
+
+
+_new: Any = tuple.__new__
+"""A named tuple's own constructor is Python code, and checks what its packing has checked."""

@@ -1,0 +1,120 @@
+"""Batches as bytes: what arrives is what was sent, in every kind there is."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+
+from actors.messages import Reply
+from actors.wire import pack_reply, pack_requests, unpack_reply, unpack_requests
+from reservation.commands import (
+    BlockSeats,
+    CancelBooking,
+    Command,
+    ConfirmHold,
+    ExtendHold,
+    HoldBestAvailable,
+    HoldSeats,
+    ReleaseHold,
+    UnblockSeats,
+    Wish,
+)
+from reservation.events import (
+    Arrangement,
+    BookingCancelled,
+    BookingConfirmed,
+    Event,
+    HoldExpired,
+    HoldExtended,
+    HoldReleased,
+    HoldsForgotten,
+    SeatsBlocked,
+    SeatsHeld,
+    SeatsUnblocked,
+)
+from reservation.faults import Diverged, Fault, Overloaded, ShowMoved
+from reservation.ids import BookingId, CustomerId, HoldId, derive_show_id
+from reservation.rejections import Rejected, Rejection
+from reservation.route import Segment
+from reservation.seat_map import Repeated
+from reservation.show import OrphanRule
+
+SHOW, OTHER = derive_show_id("here"), derive_show_id("there")
+HOLD, ANN, BOOKING = HoldId("hld_1"), CustomerId("ann"), BookingId("bkg_1")
+HELD = SeatsHeld(
+    HOLD,
+    ANN,
+    Segment(2, 7),
+    (3, 4),
+    (10, 20),
+    ((0, 2, 5),),
+    Arrangement.NEAREST,
+    1,
+    2,
+    "digest",
+)
+COMMANDS: list[Command] = [
+    HoldSeats(HOLD, ANN, Segment(2, 7), (3, 4), ((0, 2),), True, "digest"),
+    HoldSeats(HOLD, ANN, Segment(0, 1), (), (), False, ""),
+    HoldBestAvailable(HOLD, ANN, Segment(0, 3), Wish(4, 1, 1, 1, OrphanRule.STRICT), "digest"),
+    ExtendHold(HOLD, ANN),
+    ReleaseHold(HOLD, ANN),
+    ConfirmHold(HOLD, ANN, "counter"),
+    CancelBooking(BOOKING, ANN),
+    BlockSeats((1, 2), "repair"),
+    UnblockSeats((1, 2)),
+]
+EVENTS: list[Event] = [
+    HELD,
+    HoldExtended(HOLD, 9),
+    HoldReleased(HOLD, 9),
+    HoldExpired(HOLD, 9),
+    BookingConfirmed(HOLD, BOOKING, ANN, "counter", 30, 9),
+    BookingCancelled(HOLD, BOOKING, 9),
+    SeatsBlocked((1, 2), "repair", 9),
+    SeatsUnblocked((1, 2), 9),
+    HoldsForgotten((HOLD,)),
+]
+
+
+def types_of(value: object) -> Any:
+    """The types of a value and of everything in it, because named tuples equal plain ones."""
+    if isinstance(value, tuple):
+        return type(value), [types_of(part) for part in value]
+    return type(value)
+
+
+def test_the_samples_are_of_every_kind() -> None:
+    assert {type(command) for command in COMMANDS} == set(get_args(Command))
+    assert {type(event) for event in EVENTS} == set(get_args(Event))
+
+
+def test_requests_arrive_as_they_were_sent() -> None:
+    requests = [(show_id, command) for command in COMMANDS for show_id in (SHOW, OTHER)]
+    arrived = unpack_requests(pack_requests(requests))
+    assert arrived == requests
+    assert [types_of(each) for each in arrived] == [types_of(each) for each in requests]
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_answers_arrive_as_they_were_sent(event: Event) -> None:
+    answers = [event, Repeated(event), Rejected(Rejection.SEAT_UNAVAILABLE, (3,), (1,))]
+    arrived = unpack_reply(pack_reply(Reply(list(answers), {SHOW: 3, OTHER: 4})))
+    assert arrived == Reply(list(answers), {SHOW: 3, OTHER: 4})
+    assert types_of(tuple(arrived.answers)) == types_of(tuple(answers))
+
+
+@pytest.mark.parametrize(
+    "fault", [Overloaded("full"), ShowMoved("gone", retry_after_ms=50), Diverged("differs")]
+)
+def test_faults_arrive_as_the_exceptions_they_are(fault: Fault) -> None:
+    (arrived,) = unpack_reply(pack_reply(Reply([fault], {}))).answers
+    assert type(arrived) is type(fault)
+    assert str(arrived) == str(fault)
+    assert vars(arrived) == vars(fault)
+
+
+def test_an_empty_batch_is_a_batch() -> None:
+    assert unpack_requests(pack_requests([])) == []
+    assert unpack_reply(pack_reply(Reply([], {}))) == Reply([], {})
