@@ -173,7 +173,7 @@ class PostgresStore:
             [part.epoch for part in parts],
             [part.seq for part in parts],
             [encode_events(part.events) for part in parts],
-            hold_columns(projection),
+            *hold_columns(projection),
             orjson.dumps(projection.sections).decode(),
         )
         try:

@@ -1,6 +1,21 @@
 -- name: append_batch
 -- One batch of one or many shows, durable together.
-SELECT append_batch($1::text[], $2::bigint[], $3::bigint[], $4::json[], $5::new_holds, $6::jsonb)
+SELECT append_batch($1::text[], $2::bigint[], $3::bigint[], $4::json[], ROW(
+    $5::text::integer[],
+    string_to_array($6, E'\n'),
+    string_to_array($7, E'\n'),
+    $8::text::integer[],
+    $9::text::integer[],
+    $10::text::integer[],
+    $11::text::integer[],
+    $12::text::bigint[],
+    string_to_array($13, E'\n'),
+    string_to_array($14, E'\n'),
+    $15::text::bigint[],
+    $16::text::bigint[],
+    string_to_array($17, E'\n'),
+    $18::text::integer[]
+)::new_holds, $19::jsonb)
 
 -- name: activate_show
 -- The next epoch of a show, and how far its journal is.

@@ -81,7 +81,7 @@ async def append(connection: Connection, *parts: Part) -> None:
         [part[1] for part in parts],
         [part[2] for part in parts],
         [encode_events(part[3]) for part in parts],
-        hold_columns(projection),
+        *hold_columns(projection),
         json.dumps(projection.sections),
     )
 

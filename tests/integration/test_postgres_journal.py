@@ -25,6 +25,7 @@ from persistence.hold_columns import hold_columns
 from persistence.migrate import ensure_application_role, migrate
 from persistence.postgres_journal import PostgresJournal
 from persistence.projection import SECTIONS, Projection
+from persistence.queries import load_queries
 from persistence.sessions import Connection
 from persistence.shards import ShardMap
 from persistence.verification import verify_shows
@@ -352,8 +353,8 @@ async def test_activation_ends_the_session_of_a_stuck_owner(
     )
     transaction = stuck.transaction()
     await transaction.start()
-    await stuck.execute("SELECT append_batch($1, $2, $3, $4, $5, $6)", [SHOW.show_id], [1], [2],
-                        ["[]"], hold_columns(Projection()), empty_rows())  # fmt: skip
+    await stuck.execute(load_queries("journal.sql")["append_batch"], [SHOW.show_id], [1], [2],
+                        ["[]"], *hold_columns(Projection()), empty_rows())  # fmt: skip
     activation = await journal.activate(SHOW)
     assert (activation.epoch, activation.seq) == (2, 1)
     await until(stuck.is_closed)

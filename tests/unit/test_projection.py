@@ -233,27 +233,36 @@ def test_columns_are_as_long_as_there_are_holds_and_seats() -> None:
     admitted = held(TWO, 6, 7, 8)._replace(admissions=((0, 2, 50), (1, 1, 70)))
     projection.add(SHOW, 7, [held(), admitted, released()])
     assert hold_columns(projection) == (
-        [1, 1],
-        (ONE, TWO),
-        (ANN, ANN),
-        (0, 0),
-        (1, 1),
-        [1, 3],
-        [5, 6, 7, 8],
-        [100, 100, 100, 100],
-        ["[]", "[[0,2,50],[1,1,70]]"],
-        (Arrangement.NAMED, Arrangement.NAMED),
-        (1_000, 1_000),
-        (2_000, 2_000),
-        ("digest", "digest"),
-        [False, True],
+        "{1, 1}",
+        f"{ONE}\n{TWO}",
+        f"{ANN}\n{ANN}",
+        "{0, 0}",
+        "{1, 1}",
+        "{1, 3}",
+        "{5, 6, 7, 8}",
+        "{100, 100, 100, 100}",
+        "[]\n[[0,2,50],[1,1,70]]",
+        "named\nnamed",
+        "{1000, 1000}",
+        "{2000, 2000}",
+        "digest\ndigest",
+        "{1}",
     )
+
+
+@pytest.mark.parametrize("field", ["hold_id", "customer_id", "request_digest"])
+def test_a_line_break_cannot_make_two_holds_of_one(field: str) -> None:
+    projection = Projection()
+    projection.add(SHOW, 7, [held(), held(TWO, 6)._replace(**{field: "one\ntwo"})])
+    with pytest.raises(ValueError, match="line break"):
+        hold_columns(projection)
 
 
 def test_a_batch_without_new_holds_has_as_many_columns() -> None:
     empty, one = Projection(), Projection()
     one.add(SHOW, 7, [held()])
-    assert hold_columns(empty) == ((),) * len(hold_columns(one))
+    assert len(hold_columns(empty)) == len(hold_columns(one))
+    assert set(hold_columns(empty)) == {"", "{}"}
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -361,7 +361,7 @@ CREATE TYPE new_holds AS (
     held_at_ms     bigint[],
     expires_at_ms  bigint[],
     request_digest text[],
-    claims         boolean[]   -- false: its places were given back within the batch
+    unclaimed      integer[]   -- which of them gave their places back within the batch, from 1
 );
 
 -- Places that are taken: new holds and blocked seats.
@@ -380,14 +380,15 @@ DECLARE
 BEGIN
     WITH held AS MATERIALIZED (
         SELECT w.*, p_held.seats[w.seat_end - w.seat_count + 1 : w.seat_end] AS seats,
-            p_held.seat_minor[w.seat_end - w.seat_count + 1 : w.seat_end] AS seat_minor
+            p_held.seat_minor[w.seat_end - w.seat_count + 1 : w.seat_end] AS seat_minor,
+            w.n <> ALL (p_held.unclaimed) AS claims
         FROM (SELECT u.*, sum(u.seat_count) OVER (ROWS UNBOUNDED PRECEDING) AS seat_end
               FROM unnest(p_held.show_number, p_held.hold_id, p_held.customer_id, p_held.from_leg,
                       p_held.to_leg, p_held.seat_count, p_held.admissions, p_held.arrangement,
-                      p_held.held_at_ms, p_held.expires_at_ms, p_held.request_digest,
-                      p_held.claims)
+                      p_held.held_at_ms, p_held.expires_at_ms, p_held.request_digest)
+                  WITH ORDINALITY
                   AS u(show_number, hold_id, customer_id, from_leg, to_leg, seat_count, admissions,
-                      arrangement, held_at_ms, expires_at_ms, request_digest, claims)) w
+                      arrangement, held_at_ms, expires_at_ms, request_digest, n)) w
     ), stored AS (
         INSERT INTO hold (hold_id, show_id, customer_id, from_leg, to_leg, seats, seat_minor,
                 admissions, arrangement, held_at_ms, expires_at_ms, deadline_at_ms, state,
