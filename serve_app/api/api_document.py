@@ -15,8 +15,10 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import request_response
+from starlette.routing import Match, request_response
+from starlette.types import Scope
 
 from serve_app.api.problems import KINDS, MEDIA_TYPE, TYPE_PREFIX
 
@@ -62,6 +64,9 @@ class ProblemView(BaseModel):
     retry: Annotated[str | None, Field(description="What helps.")] = None
 
 
+Handler = Callable[[Request], Awaitable[Response]]
+
+
 class BareRoute(APIRoute):
     """A route whose handler takes the request and returns the response, and nothing else.
 
@@ -69,9 +74,21 @@ class BareRoute(APIRoute):
     there are none here, and looking costs more than the handler of an empty request.
     """
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+    def __init__(self, path: str, endpoint: Handler, **options: Any) -> None:
         super().__init__(path, endpoint, **options)
+        self.handler = endpoint
         self.app = request_response(endpoint)
+        self._ending = path.rpartition("}")[2]
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether this is the route of a request.
+
+        Serve asks every route of the application until one says yes, for each request. Most can
+        say no before anything is taken apart.
+        """
+        if scope["type"] == "http" and not scope["path"].endswith(self._ending):
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +189,8 @@ def body(*models: type[BaseModel], required: bool = True) -> dict[str, Any]:
 def describe(app: FastAPI, models: Iterable[type[BaseModel]], *, has_customers: bool) -> None:
     """Let ``app`` publish its description, these models and the problem included."""
     listed: Sequence[type[BaseModel]] = [*models, ProblemView]
+    # Few ask for the description; its own route stands first and would be tried each time.
+    app.router.routes.sort(key=lambda route: not isinstance(route, APIRoute))
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

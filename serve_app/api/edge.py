@@ -1,8 +1,11 @@
 """What every HTTP application of the house has: its layers, its errors, its health.
 
-Front        request id, address, the last catch
-BodyGuard    the body, bounded in bytes and time
-routes       a Problem, a Fault or an error of the framework becomes a problem
+Front          request id, address, the last catch
+BodyGuard      the body, bounded in bytes and time
+DirectRoutes   the short way to the routes with an id in their address
+framework      the other routes, wrong methods, unknown addresses, the description
+
+In the last two a Problem, a Fault or an error of the framework becomes a problem.
 """
 
 from __future__ import annotations
@@ -24,8 +27,9 @@ from starlette.types import Scope
 from reservation.faults import Fault, ShowUnavailable
 from serve_app.api.api_document import HEALTHZ, READYZ, problems
 from serve_app.api.body_guard import BodyGuard
+from serve_app.api.direct_routes import DirectRoutes
 from serve_app.api.front import Front
-from serve_app.api.problems import FieldError, Problem, bad_field, bad_request, problem_of_fault
+from serve_app.api.problems import FieldError, Problem, bad_field, bad_request, response_to
 from serve_app.api.strict_json import field_path
 
 log = logging.getLogger(__name__)
@@ -97,10 +101,11 @@ def make_api(
         # Nobody listens, so every request need not look for listeners.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.add_middleware(DirectRoutes, routes=app.router.routes)
     app.add_middleware(BodyGuard, bytes_max=body_bytes_max)
     app.add_middleware(Front, echoes_request_id=echoes_request_id)
-    app.add_exception_handler(Problem, _on_problem)
-    app.add_exception_handler(Fault, _on_fault)
+    app.add_exception_handler(Problem, _on_bad_news)
+    app.add_exception_handler(Fault, _on_bad_news)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     _add_health(app, opened)
@@ -111,7 +116,7 @@ def json_response(
     value: object, status: int = 200, headers: Mapping[str, str] = _NO_HEADERS
 ) -> Response:
     """``value`` as a JSON response."""
-    return Response(orjson.dumps(value), status, headers, "application/json")
+    return _Json(orjson.dumps(value), status, headers)
 
 
 def idempotency_key_of(scope: Scope) -> str | None:
@@ -133,6 +138,22 @@ def idempotency_key_of(scope: Scope) -> str | None:
         reason = "must be 1 to 255 visible ASCII characters"
         raise bad_field(IDEMPOTENCY_KEY, reason, "invalid_header")
     return key.decode()
+
+
+class _Json(Response):
+    """A response whose body is JSON already.
+
+    The framework's own constructor looks for headers and encodings that are not in question here.
+    """
+
+    def __init__(self, body: bytes, status: int, headers: Mapping[str, str]) -> None:
+        self.status_code = status
+        self.background = None
+        self.body = body
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        raw.append((b"content-length", b"%d" % len(body)))
+        raw.append((b"content-type", b"application/json"))
+        self.raw_headers = raw
 
 
 async def probe_all(probes: list[Awaitable[object]]) -> None:
@@ -163,15 +184,9 @@ def _add_health(app: FastAPI, opened: Opened) -> None:
     READYZ.add_to(app, readyz)
 
 
-async def _on_problem(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)
-    return error.response()
-
-
-async def _on_fault(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Fault)
-    log.warning("fault: %r", error)
-    return problem_of_fault(error).response()
+async def _on_bad_news(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem | Fault)
+    return response_to(error)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

@@ -18,6 +18,10 @@ from serve_app.api.problems import FieldError, Problem, bad_request, shorten
 log = logging.getLogger(__name__)
 
 REQUEST_ID = b"x-request-id"
+
+AROUND_SERVE = "housefull.headers"
+"""Where the scope has the request's headers when Serve was shown others: see ``serve_headers``."""
+
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
 _QUERY_PARAMETERS_MAX = 100
 _PROCESS = secrets.token_hex(8).encode()
@@ -26,6 +30,8 @@ _numbers = itertools.count(1)
 
 class Front:
     """Gives every request an id, refuses addresses that are no text, and lets nothing escape.
+
+    What follows sees the headers that the client sent.
 
     ``X-Request-Id`` is taken over when it is well-formed and made here otherwise; the response
     carries it. ``echoes_request_id`` is False behind a server that adds the header of the
@@ -44,6 +50,9 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        headers = scope.get(AROUND_SERVE)
+        if headers is not None:
+            scope["headers"] = headers
         request_id, is_own = _request_id_of(scope)
         has_started = False
 
@@ -97,13 +106,15 @@ def _request_id_of(scope: Scope) -> tuple[bytes, bool]:
 
 def _problem_of_target(scope: Scope) -> Problem | None:
     """What is wrong with the address as text, before anybody replaces what is not UTF-8."""
-    errors: list[FieldError] = []
     raw_path: bytes = scope.get("raw_path") or b""
+    query: bytes = scope["query_string"]
+    if not query and b"%" not in raw_path:
+        return None
+    errors: list[FieldError] = []
     if b"%" in raw_path:
         reason = _objection_to(raw_path.partition(b"?")[0])
         if reason is not None:
             errors.append(FieldError("path", reason))
-    query: bytes = scope["query_string"]
     if query:
         errors.extend(_errors_of_query(query))
     return bad_request(errors, "invalid_target") if errors else None

@@ -6,7 +6,7 @@ each once; tiers that exist; a segment of the route; not more places than one ho
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from reservation.commands import HoldBestAvailable, HoldSeats, Wish, digest_request
 from reservation.ids import CustomerId, HoldId
@@ -16,14 +16,16 @@ from reservation.show import OrphanRule
 from serve_app.api.booking_schemas import (
     HOLD_BEST,
     HOLD_NAMED,
+    LABEL_LENGTH_MAX,
     AdmissionWish,
     BestAvailable,
-    HoldNamed,
 )
 from serve_app.api.problems import FieldError, bad_field, bad_request, shorten
 from serve_app.api.segments import segment_of
 from serve_app.api.show_facts import ShowFacts
 from serve_app.api.strict_json import validated
+
+_NO_ADMISSIONS: list[AdmissionWish] = []
 
 
 def command_of(
@@ -41,31 +43,61 @@ def command_of(
         best = validated(HOLD_BEST, body)
         segment = segment_of(facts.route, best.from_, best.to)
         return _best_command(best.best_available, facts, segment, hold_id, customer_id)
+    wish = named_wish_of(body)
+    segment = segment_of(facts.route, wish.from_, wish.to)
+    return _named_command(wish, facts, segment, hold_id, customer_id)
+
+
+class NamedWish(NamedTuple):
+    """What a body of ``HoldNamed`` says."""
+
+    seats: list[str]
+    admissions: list[AdmissionWish] = _NO_ADMISSIONS
+    or_nearest: bool = False
+    from_: str | None = None
+    to: str | None = None
+
+
+def named_wish_of(body: dict[str, Any]) -> NamedWish:
+    """What a body that names its places says.
+
+    Nearly all bodies are a list of labels and nothing else, and that is seen at a glance. The
+    schema is asked about every other one, and what is wrong with one is always the schema's word.
+
+    Raises:
+        Problem: ``invalid_request``, naming every field that is wrong.
+    """
+    seats = body.get("seats")
+    if len(body) == 1 and type(seats) is list and len(seats) <= SEATS_PER_HOLD_MAX:
+        for label in seats:
+            if type(label) is not str or len(label) > LABEL_LENGTH_MAX:
+                break
+        else:
+            return NamedWish(seats)
     named = validated(HOLD_NAMED, body)
-    segment = segment_of(facts.route, named.from_, named.to)
-    return _named_command(named, facts, segment, hold_id, customer_id)
+    return NamedWish(named.seats, named.admissions, named.or_nearest, named.from_, named.to)
 
 
 def _named_command(
-    body: HoldNamed,
+    wish: NamedWish,
     facts: ShowFacts,
     segment: Segment,
     hold_id: HoldId,
     customer_id: CustomerId,
 ) -> HoldSeats:
     errors: list[FieldError] = []
-    seat_indexes = _seat_indexes(body.seats, facts, errors)
-    admissions = _admissions(body.admissions, facts, errors)
+    seat_indexes = _seat_indexes(wish.seats, facts, errors)
+    admissions = _admissions(wish.admissions, facts, errors) if wish.admissions else ()
     if errors:
         raise bad_request(errors)
-    place_count = len(seat_indexes) + sum(count for _, count in admissions)
+    place_count = len(seat_indexes) + sum([count for _, count in admissions])
     if not place_count:
         raise bad_field("seats", "names no seat, and admissions names no place")
     if place_count > SEATS_PER_HOLD_MAX:
         raise bad_field("admissions", f"a hold has at most {SEATS_PER_HOLD_MAX} places")
-    digest = digest_request("named", seat_indexes, admissions, body.or_nearest, tuple(segment))
+    digest = digest_request("named", seat_indexes, admissions, wish.or_nearest, tuple(segment))
     return HoldSeats(
-        hold_id, customer_id, segment, seat_indexes, admissions, body.or_nearest, digest
+        hold_id, customer_id, segment, seat_indexes, admissions, wish.or_nearest, digest
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import Field
@@ -41,7 +42,14 @@ def write_instant(at_ms: int) -> str:
         >>> write_instant(1_700_000_000_007)
         '2023-11-14T22:13:20.007Z'
     """
-    return (_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds") + "Z"
+    at_s, milliseconds = divmod(at_ms, 1_000)
+    return f"{_second(at_s)}.{milliseconds:03}Z"
+
+
+@lru_cache(maxsize=4_096)
+def _second(at_s: int) -> str:
+    # Thousands of holds begin and end in the same few seconds.
+    return (_EPOCH + timedelta(seconds=at_s)).isoformat()
 
 
 def read_instant(text: str) -> int:

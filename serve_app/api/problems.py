@@ -7,6 +7,7 @@ is ``urn:housefull:problem:<code>``. What a problem is about stands in further m
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from starlette.responses import Response
 
 from reservation.faults import Fault, NotDone, Overloaded, ShowNotFound
 from reservation.rejections import Rejection
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:housefull:problem:"
@@ -198,3 +201,11 @@ def problem_of_fault(fault: Fault, *, has_key: bool = False) -> Problem:
         "No answer came in time; the request may or may not have been carried out.",
         members={"retry": SAME_KEY if has_key else SAME_REQUEST},
     )
+
+
+def response_to(error: Problem | Fault) -> Response:
+    """The response to a request that ended like this."""
+    if isinstance(error, Fault):
+        log.warning("fault: %r", error)
+        error = problem_of_fault(error)
+    return error.response()

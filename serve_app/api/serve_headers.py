@@ -1,8 +1,10 @@
-"""Headers that Ray Serve itself would obey, kept away from it.
+"""What Ray Serve is shown of a request's headers: an id, and what traces it.
 
 Serve lets any client set a request's time-out, turn off its watch for hang-ups, or choose a model
 by headers, and it decodes these headers before an application sees the request: one byte that is
-not UTF-8 and Serve answers 500 in plain text. It also repeats whatever ``X-Request-Id`` it is sent.
+not UTF-8 and Serve answers 500 in plain text. It also repeats whatever ``X-Request-Id`` it is sent,
+and compares the name of every header with several of its own. So the client's headers go around
+Serve: ``front.Front`` puts them back.
 
 ``serve_middlewares`` is what Serve calls when the environment says
 ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.api.serve_headers.serve_middlewares``; what it
@@ -14,17 +16,9 @@ from __future__ import annotations
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve_app.api.front import REQUEST_ID, is_request_id, new_request_id
+from serve_app.api.front import AROUND_SERVE, REQUEST_ID, is_request_id, new_request_id
 
-# Serve takes "-" and "_" for the same in the last two.
-_OBEYED = frozenset(
-    {
-        b"x-request-timeout-seconds",
-        b"x-request-disconnect-disabled",
-        b"serve-multiplexed-model-id",
-        b"x-session-id",
-    }
-)
+_TRACES = frozenset({b"traceparent", b"tracestate"})
 # A client that hangs up must not cancel a command in the middle: whether it is done is decided
 # by the show, never by the line. It also spares Serve two tasks for each request.
 _NO_WATCH = (b"x-request-disconnect-disabled", b"?1")
@@ -39,17 +33,24 @@ class ServeHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with headers that Serve can read."""
         if scope["type"] == "http":
-            headers = [_NO_WATCH]
             request_id = b""
-            for name, value in scope["headers"]:
+            headers = []
+            shown = []
+            for header in scope["headers"]:
+                name = header[0]
                 if name == REQUEST_ID:
-                    request_id = request_id or value
-                elif name.replace(b"_", b"-") not in _OBEYED:
-                    headers.append((name, value))
-            if not is_request_id(request_id):
+                    request_id = request_id or header[1]
+                    continue
+                headers.append(header)
+                if name in _TRACES and header[1].isascii():
+                    shown.append(header)
+            if not request_id or not is_request_id(request_id):
                 request_id = new_request_id()
-            headers.append((REQUEST_ID, request_id))
-            scope["headers"] = headers
+            identity = (REQUEST_ID, request_id)
+            headers.append(identity)
+            scope[AROUND_SERVE] = headers
+            # Serve looks for the id one header after the other.
+            scope["headers"] = [identity, _NO_WATCH, *shown]
         await self._app(scope, receive, send)
 
 

@@ -8,6 +8,8 @@ policy) may be renewed by an import, so it is believed for a few seconds:
                         does not stop the sale of shows that are known
     older, or unknown   fetched first
 
+What is put together for the shows that are asked for most is kept as well, while it is fresh.
+
 A show that does not exist is remembered for one second, so that asking for it in a loop does
 not reach the database each time. However many ask at once, one query answers them.
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from typing import NamedTuple, Protocol
 
@@ -32,6 +35,9 @@ USABLE_S = 60.0
 UNKNOWN_S = 1.0
 LISTINGS_MAX = 10_000
 """About 10 MB. A day of a national timetable has fewer runs that people ask for."""
+
+HOT_SHOWS_MAX = 64
+"""Few, because they keep plans in memory that the catalogue may have let go of."""
 
 NO_STOPS = Route()
 
@@ -65,12 +71,18 @@ class _Known(NamedTuple):
     read_at_s: float
 
 
+class _Hot(NamedTuple):
+    known: _Known
+    facts: ShowFacts
+
+
 class ShowFactsCache:
     """See the module's docstring. Belongs to one event loop."""
 
     def __init__(self, catalogue: CatalogueReader) -> None:
         self._catalogue = catalogue
         self._known: OrderedDict[ShowId, _Known] = OrderedDict()
+        self._hot: OrderedDict[ShowId, _Hot] = OrderedDict()
         self._reading: dict[ShowId, asyncio.Task[ShowListing | None]] = {}
 
     async def facts(self, show_id: ShowId) -> ShowFacts:
@@ -80,6 +92,12 @@ class ShowFactsCache:
             ShowNotFound: there is no such show.
             ShowUnavailable: the catalogue cannot be reached.
         """
+        known = self._known.get(show_id)
+        hot = self._hot.get(show_id)
+        if hot is not None and hot.known is known and _age_s(known) < FRESH_S:
+            self._known.move_to_end(show_id)
+            self._hot.move_to_end(show_id)
+            return hot.facts
         listing = await self._listing(show_id)
         if listing is None:
             raise ShowNotFound(f"no show {show_id}")
@@ -90,12 +108,18 @@ class ShowFactsCache:
         # The catalogue refuses shows whose plan or route it does not have.
         assert plan is not None, f"{show_id} has no plan"
         assert route is not None, f"{show_id} has no route"
-        return ShowFacts(listing, plan, route)
+        facts = ShowFacts(listing, plan, route)
+        known = self._known.get(show_id)
+        if known is not None and known.listing is listing:
+            self._hot[show_id] = _Hot(known, facts)
+            if len(self._hot) > HOT_SHOWS_MAX:
+                self._hot.popitem(last=False)
+        return facts
 
     async def _listing(self, show_id: ShowId) -> ShowListing | None:
         known = self._known.get(show_id)
         if known is not None:
-            age_s = asyncio.get_running_loop().time() - known.read_at_s
+            age_s = _age_s(known)
             if age_s < (UNKNOWN_S if known.listing is None else FRESH_S):
                 self._known.move_to_end(show_id)
                 return known.listing
@@ -122,8 +146,7 @@ class ShowFactsCache:
             return
         error = done.exception()
         if error is None:
-            now_s = asyncio.get_running_loop().time()
-            self._known[show_id] = _Known(done.result(), now_s)
+            self._known[show_id] = _Known(done.result(), time.monotonic())
             self._known.move_to_end(show_id)
             while len(self._known) > LISTINGS_MAX:
                 self._known.popitem(last=False)
@@ -131,3 +154,7 @@ class ShowFactsCache:
             log.warning("the listing of %s could not be read: %s", show_id, error)
         else:
             log.error("bug: the listing of %s could not be read", show_id, exc_info=error)
+
+
+def _age_s(known: _Known) -> float:
+    return time.monotonic() - known.read_at_s

@@ -6,6 +6,7 @@ lifespan there. Requests come to the replica directly from HAProxy, or through S
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +33,9 @@ def host(name: str, edge: EdgeConfig, build: Callable[[], FastAPI]) -> Any:
     """A Serve application whose replicas run what ``build`` makes."""
 
     def build_in_replica() -> FastAPI:
-        configure_logging(edge.log_level, edge.log_format)
+        # The process's own: Serve puts a stream in its place that makes each line a record of the
+        # lowest level, and then throws it away.
+        configure_logging(edge.log_level, edge.log_format, stream=sys.__stderr__)
         calm_collector()
         return build()
 

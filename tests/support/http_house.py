@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 from actors.clock import SystemClock
 from actors.naming import actor_name, placement_of_actor
+from actors.seat_map_publisher import SeatMapPublisher
 from actors.show_actor import ShowActor
 from actors.show_ref import ShowRefs, Submit
 from persistence.catalogue import Catalogue
@@ -26,9 +27,11 @@ from persistence.claim_reader import ClaimReader
 from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.migrate import migrate
 from persistence.plan_codec import plan_id_of, route_id_of
+from persistence.seat_map_cache import SeatMapCache
 from persistence.sessions import open_pool
 from persistence.shards import ShardMap
 from persistence.show_store import open_show_store
+from persistence.valkey_seat_map_cache import ValkeySeatMapCache
 from reservation.fares import CategoryFare, FareTable
 from reservation.faults import ShowNotFound
 from reservation.ids import ShowId, derive_show_id
@@ -40,6 +43,7 @@ from reservation.show import Placement, SalesPolicy
 from serve_app.api.booking import BookingDesk, build_booking_api
 from serve_app.api.browse import BrowseDesk, build_browse_api
 from serve_app.api.customer import CustomerGate
+from serve_app.api.seat_maps import SeatMaps
 from serve_app.api.show_facts import ShowFactsCache
 from tests.support.plans import build_plan
 
@@ -84,8 +88,12 @@ LINE_FARES = FareTable("CZK", (CategoryFare(1_000, (500, 300, 700, 400)),))
 class House:
     """A catalogue, actors on demand, and both applications."""
 
-    def __init__(self, dsn: str, opened: AsyncExitStack, pool: Any) -> None:
+    def __init__(
+        self, dsn: str, opened: AsyncExitStack, pool: Any, redis_url: str | None = None
+    ) -> None:
         self.dsn = dsn
+        self.redis_url = redis_url
+        self.started: list[str] = []
         self.shards = ShardMap.even((dsn,))
         self.catalogue = Catalogue(pool)
         self.claims = ClaimReader([pool], self.shards)
@@ -176,12 +184,12 @@ class House:
         gate = CustomerGate(is_house_local=is_local)
         return build_booking_api(open_desk, gate=gate, body_bytes_max=BODY_BYTES_MAX)
 
-    def browse_app(self) -> FastAPI:
-        """The browse application over this house."""
+    def browse_app(self, cache: SeatMapCache | None = None) -> FastAPI:
+        """The browse application over this house, as a process of its own."""
         desk = BrowseDesk(
             self.catalogue,
             ShowFactsCache(self.catalogue),
-            self.claims,
+            SeatMaps(self.claims, cache),
             [lambda: self.claims.version_of(derive_show_id("probe"))],
             now_ms=lambda: NOW_MS,
         )
@@ -189,6 +197,7 @@ class House:
         @asynccontextmanager
         async def open_desk() -> AsyncIterator[BrowseDesk]:
             yield desk
+            await desk.seat_maps.close()
 
         return build_browse_api(open_desk, body_bytes_max=BODY_BYTES_MAX)
 
@@ -199,8 +208,13 @@ class House:
         return actor_name(show_id, placement, self.shards, 1)
 
     async def _connect(self, name: str) -> Submit:
+        self.started.append(name)
         source, journal = await open_show_store(self.dsn, self.dsn, owner=name)
         self._opened.push_async_callback(journal.close)
+        publisher: SeatMapPublisher | None = None
+        if self.redis_url is not None:
+            publisher = SeatMapPublisher(ValkeySeatMapCache(self.redis_url, timeout_ms=5_000))
+            self._opened.push_async_callback(publisher.close)
         actor = ShowActor(
             name,
             placement_of_actor(name),
@@ -209,17 +223,18 @@ class House:
             SystemClock(),
             passivate_after_ms=60_000,
             mailbox_commands_max=4_096,
+            publisher=publisher,
         )
         return actor.submit
 
 
 @asynccontextmanager
-async def open_house(dsn: str) -> AsyncIterator[House]:
-    """A house over an empty, migrated database."""
+async def open_house(dsn: str, redis_url: str | None = None) -> AsyncIterator[House]:
+    """A house over an empty, migrated database; its owners publish where ``redis_url`` says."""
     async with AsyncExitStack() as opened:
         pool = await open_pool(dsn, "tests", size_max=5)
         opened.push_async_callback(pool.close)
-        house = House(dsn, opened, pool)
+        house = House(dsn, opened, pool, redis_url)
         for plan in (HALL, COACH):
             await house.add_plan(plan)
         await house.catalogue.put_routes({route_id_of(LINE): ("Line", LINE)})
@@ -289,11 +304,11 @@ class Described:
 
 
 @asynccontextmanager
-async def open_house_in(directory: Path) -> AsyncIterator[House]:
+async def open_house_in(directory: Path, redis_url: str | None = None) -> AsyncIterator[House]:
     """A house over a server of its own."""
     with EmbeddedPostgres(directory) as server:
         await migrate(server.dsn())
-        async with open_house(server.dsn()) as house:
+        async with open_house(server.dsn(), redis_url) as house:
             yield house
 
 

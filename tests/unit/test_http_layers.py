@@ -242,16 +242,24 @@ def test_a_house_that_is_open_to_others_believes_nobody() -> None:
     assert refused.value.code == "customer_not_accepted"
 
 
-async def headers_behind(*headers: tuple[bytes, bytes]) -> Headers:
-    """What Serve sees of these headers."""
-    seen: Headers = []
+async def headers_behind(
+    *headers: tuple[bytes, bytes], serve_sees: Headers | None = None
+) -> Headers:
+    """What Serve sees of these headers, or, when ``serve_sees`` takes those, the application."""
+    seen: Headers = [] if serve_sees is None else serve_sees
+    application_sees: Headers = []
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        application_sees.extend(scope["headers"])
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         seen.extend(scope["headers"])
+        await Front(application)(scope, receive, send)
 
     (middleware,) = serve_middlewares()
-    await run(middleware.cls(app, *middleware.args, **middleware.kwargs), scope_of([*headers]), [])
-    return seen
+    wrapped = middleware.cls(serve, *middleware.args, **middleware.kwargs)
+    await run(wrapped, scope_of([*headers]), [])
+    return seen if serve_sees is None else application_sees
 
 
 async def test_serve_never_sees_headers_that_it_would_obey_or_cannot_read() -> None:
@@ -262,11 +270,36 @@ async def test_serve_never_sees_headers_that_it_would_obey_or_cannot_read() -> N
         b"serve-multiplexed-model-id",
         b"x-session-id",
         b"x_session_id",
+        b"traceparent",
+        b"tracestate",
+        b"anything-else",
     ):
-        seen = await headers_behind((b"host", b"x"), (name, b"\xff"), (b"accept", b"*/*"))
-        assert (name, b"\xff") not in seen
-        assert (b"host", b"x") in seen
-        assert (b"accept", b"*/*") in seen
+        serve_sees: Headers = []
+        given = ((b"host", b"x"), (name, b"\xff"), (b"accept", b"*/*"))
+        seen = await headers_behind(*given, serve_sees=serve_sees)
+        assert [header for header in seen if header[0] != b"x-request-id"] == [*given]
+        assert (name, b"\xff") not in serve_sees
+        assert {header[0] for header in serve_sees} == {
+            b"x-request-id",
+            b"x-request-disconnect-disabled",
+        }
+
+
+async def test_what_traces_a_request_is_shown_to_serve() -> None:
+    for name in (b"traceparent", b"tracestate"):
+        assert (name, b"00-4bf9-1") in await headers_behind((name, b"00-4bf9-1"))
+
+
+async def test_a_request_has_the_same_id_for_serve_and_for_the_application() -> None:
+    def ids(headers: Headers) -> list[bytes]:
+        return [value for name, value in headers if name == b"x-request-id"]
+
+    for given in (b"trace-1", b"two words", b"\xff", None):
+        serve_sees: Headers = []
+        headers = [] if given is None else [(b"x-request-id", given), (b"x-request-id", b"other")]
+        seen = await headers_behind(*headers, serve_sees=serve_sees)
+        assert len(ids(seen)) == 1
+        assert ids(seen) == ids(serve_sees)
 
 
 async def test_serve_gets_one_request_id_that_it_can_repeat() -> None:

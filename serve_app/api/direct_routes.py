@@ -1,0 +1,80 @@
+"""The short way from a request to its handler, for addresses with one id in the second place.
+
+Commands come by the thousand a second and have such addresses: ``/holds/{hold_id}/confirm``. The
+framework would find their route by trying one pattern after the other, and pass them through
+layers that have nothing to do for them; that costs more than most handlers. Here one look into a
+dictionary finds the handler.
+
+There is no second list of routes: the dictionary is made of those that the framework has. What a
+handler raises becomes a problem in the same place, and whatever is not found here, wrong methods
+and unknown addresses included, is the framework's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from starlette.requests import Request
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from reservation.faults import Fault
+from serve_app.api.api_document import BareRoute, Handler
+from serve_app.api.problems import Problem, response_to
+
+_Key = tuple[str, str, str]
+
+_NO_PARTS = ("", "", "", "")
+
+
+class DirectRoutes:
+    """Pure ASGI middleware; see the module's docstring.
+
+    ``routes`` are those of the framework, complete before the first request.
+    """
+
+    def __init__(self, app: ASGIApp, *, routes: Iterable[BaseRoute]) -> None:
+        self._app = app
+        self._handlers: dict[_Key, tuple[str, Handler]] = {}
+        for route in routes:
+            if isinstance(route, BareRoute):
+                self._add(route)
+
+    def _add(self, route: BareRoute) -> None:
+        root, collection, name, verb = _parts_of(route.path)
+        if not root and name.startswith("{") and "{" not in collection + verb:
+            for method in route.methods or ():
+                self._handlers[method, collection, verb] = (name[1:-1], route.handler)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        found = None
+        if scope["type"] == "http":
+            root, collection, claim_id, verb = _parts_of(_path_of(scope))
+            if claim_id and not root:
+                found = self._handlers.get((scope["method"], collection, verb))
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        name, handler = found
+        scope["path_params"] = {name: claim_id}
+        try:
+            response = await handler(Request(scope, receive, send))
+        except (Problem, Fault) as error:
+            response = response_to(error)
+        await response(scope, receive, send)
+
+
+def _path_of(scope: Scope) -> str:
+    """The address within this application."""
+    path: str = scope["path"]
+    root_path: str = scope.get("root_path", "")
+    return path[len(root_path) :] if root_path and path.startswith(root_path) else path
+
+
+def _parts_of(path: str) -> Sequence[str]:
+    """What stands before ``/collection/id/verb``, and these three; only the verb may be missing."""
+    parts = path.split("/")
+    if len(parts) == 3:
+        return (*parts, "")
+    return parts if len(parts) == 4 and parts[3] else _NO_PARTS

@@ -1,0 +1,355 @@
+"""The short way to a handler, and the short looks before the long ones: both change nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import Message, Receive, Scope, Send
+
+from reservation.fares import CategoryFare, FareTable
+from reservation.faults import OutcomeUnknown, ShowUnavailable
+from reservation.ids import ShowId, derive_show_id
+from reservation.limits import SEATS_PER_HOLD_MAX
+from reservation.listing import ShowKind, ShowListing
+from reservation.route import Route
+from reservation.seating_plan import SeatingPlan
+from reservation.show import Placement
+from serve_app.api import show_facts
+from serve_app.api.api_document import BareRoute, Operation
+from serve_app.api.body_guard import BodyGuard
+from serve_app.api.booking_schemas import HOLD_NAMED, LABEL_LENGTH_MAX
+from serve_app.api.direct_routes import DirectRoutes
+from serve_app.api.edge import Opened, make_api
+from serve_app.api.hold_requests import NamedWish, named_wish_of
+from serve_app.api.instants import read_instant, write_instant
+from serve_app.api.problems import Problem
+from serve_app.api.strict_json import read_json, validated
+from tests.support.plans import build_plan
+
+ROOT = "/api/test"
+
+
+class NoDesk:
+    """These routes turn to nobody."""
+
+    async def probe(self) -> None:
+        """See ``edge.Desk``."""
+
+
+@asynccontextmanager
+async def open_no_desk() -> AsyncIterator[NoDesk]:
+    yield NoDesk()
+
+
+async def confirm(request: Request) -> Response:
+    what = request.path_params["hold_id"]
+    if what == "problem":
+        raise Problem("not_done", "No.")
+    if what == "fault":
+        raise ShowUnavailable("password=hunter2")
+    if what == "unknown":
+        raise OutcomeUnknown("lost")
+    if what == "bug":
+        raise RuntimeError("password=hunter2")
+    return Response(what)
+
+
+async def find(request: Request) -> Response:
+    return await confirm(request)
+
+
+async def listing(request: Request) -> Response:
+    return Response("list")
+
+
+def operation(method: str, path: str) -> Operation:
+    return Operation(method, path, tag="t", summary="s", responses={}, extra={})
+
+
+def make_app() -> FastAPI:
+    app = make_api(
+        Opened(),
+        open_no_desk,
+        title="t",
+        summary="s",
+        description="d",
+        body_bytes_max=100,
+        echoes_request_id=True,
+    )
+    operation("POST", "/holds/{hold_id}/confirm").add_to(app, confirm)
+    operation("GET", "/holds/{hold_id}").add_to(app, find)
+    operation("GET", "/holds").add_to(app, listing)
+    return app
+
+
+@pytest.fixture(params=["direct", "framework"])
+def app(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
+    """The same application, once with and once without the short way."""
+    if request.param == "framework":
+        monkeypatch.setattr(DirectRoutes, "_add", lambda self, route: None)
+    return make_app()
+
+
+async def ask(app: FastAPI, method: str, path: str) -> httpx.Response:
+    transport = httpx.ASGITransport(app, root_path=ROOT)
+    async with httpx.AsyncClient(transport=transport, base_url=f"http://x{ROOT}") as client:
+        return await client.request(method, path)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/holds/a/confirm", 200),
+        ("GET", "/holds/a", 200),
+        ("GET", "/holds/a%20b", 200),
+        ("GET", "/holds", 200),
+        ("GET", "/healthz", 200),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/holds/problem", 503),
+        ("GET", "/holds/fault", 503),
+        ("GET", "/holds/unknown", 504),
+        ("GET", "/holds/bug", 500),
+        ("GET", "/holds/a/confirm", 405),
+        ("HEAD", "/holds/a", 405),
+        ("DELETE", "/holds/a", 405),
+        ("PUT", "/healthz", 405),
+        ("GET", "/holds/", 404),
+        ("GET", "/holds//", 404),
+        ("GET", "/holds/a/", 404),
+        ("POST", "/holds//confirm", 404),
+        ("POST", "/holds/a/confirm/", 404),
+        ("POST", "/holds/a/b/confirm", 404),
+        ("POST", "//holds/a/confirm", 404),
+        ("GET", "/bookings/a", 404),
+        ("GET", "/", 404),
+    ],
+)
+async def test_the_short_way_answers_like_the_framework(
+    app: FastAPI, method: str, path: str, status: int
+) -> None:
+    answer = await ask(app, method, path)
+    assert answer.status_code == status, answer.text
+    assert len(answer.headers.get_list("x-request-id")) == 1
+    assert "hunter2" not in answer.text
+    if status >= 400 and method != "HEAD":
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    raise AssertionError("the framework was asked")
+
+
+async def test_an_address_with_an_id_never_reaches_the_framework() -> None:
+    routes: list[BaseRoute] = [BareRoute("/holds/{hold_id}", confirm, methods=["GET"])]
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": f"{ROOT}/holds/h7", "root_path": ROOT}
+    await DirectRoutes(refuse, routes=routes)(scope, no_message, send)
+    assert sent[1]["body"] == b"h7"
+
+
+@pytest.mark.parametrize("path", [f"{ROOT}x/holds/h7", "x/holds/h7", f"{ROOT}/x/holds/h7/", ROOT])
+async def test_an_address_of_another_form_is_left_to_the_framework(path: str) -> None:
+    routes: list[BaseRoute] = [BareRoute("/holds/{hold_id}", confirm, methods=["GET"])]
+    scope = {"type": "http", "method": "GET", "path": path, "root_path": ROOT}
+    with pytest.raises(AssertionError, match="the framework was asked"):
+        await DirectRoutes(refuse, routes=routes)(scope, no_message, no_send)
+
+
+async def no_message() -> Message:
+    raise AssertionError("nothing is read here")
+
+
+async def no_send(message: Message) -> None:
+    raise AssertionError("nothing is sent here")
+
+
+async def test_a_body_that_comes_later_is_waited_for_and_one_that_does_not_is_given_up() -> None:
+    came = asyncio.Event()
+    was_closed = False
+
+    async def receive() -> Message:
+        nonlocal was_closed
+        try:
+            await came.wait()
+        except GeneratorExit:
+            was_closed = True
+            raise
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    seen: list[Message] = []
+
+    async def send(message: Message) -> None:
+        seen.append(message)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response((await receive())["body"])(scope, receive, send)
+
+    def scope() -> Scope:
+        return {"type": "http", "headers": [(b"content-length", b"2")]}
+
+    guard = BodyGuard(answer, bytes_max=10, deadline_ms=60_000)
+    reading = asyncio.create_task(guard(scope(), receive, send))
+    await asyncio.sleep(0)
+    assert not seen
+    came.set()
+    await reading
+    assert (seen[0]["status"], seen[1]["body"]) == (200, b"{}")
+
+    came.clear()
+    reading = asyncio.create_task(guard(scope(), receive, send))
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert was_closed
+
+
+LABELS: st.SearchStrategy[object] = st.one_of(
+    st.text(max_size=3),
+    st.sampled_from(["A" * LABEL_LENGTH_MAX, "A" * (LABEL_LENGTH_MAX + 1)]),
+    st.sampled_from([1, True, None, 1.5, [], {}]),
+)
+SEATS: st.SearchStrategy[object] = st.one_of(
+    st.lists(LABELS, max_size=4),
+    st.lists(st.just("A"), min_size=SEATS_PER_HOLD_MAX - 1, max_size=SEATS_PER_HOLD_MAX + 1),
+    st.sampled_from(["A", None, {}, 1]),
+)
+BODIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "seats": SEATS,
+        "or_nearest": st.sampled_from([True, False, 1, None]),
+        "from": st.sampled_from(["A", None, 1]),
+        "price": st.just(1),
+    },
+)
+
+
+@given(BODIES)
+def test_a_body_seen_at_a_glance_means_what_the_schema_says(body: dict[str, Any]) -> None:
+    assert outcome(lambda: named_wish_of(body)) == outcome(lambda: by_schema(body))
+
+
+def by_schema(body: dict[str, Any]) -> NamedWish:
+    named = validated(HOLD_NAMED, body)
+    return NamedWish(named.seats, named.admissions, named.or_nearest, named.from_, named.to)
+
+
+def outcome(read: Callable[[], NamedWish]) -> object:
+    """What is read, or what is wrong with it."""
+    try:
+        return read()
+    except Problem as problem:
+        return problem.members
+
+
+class Pairs(list[tuple[str, Any]]):
+    """The members of an object, as they stand in the text."""
+
+
+VALUES = st.recursive(
+    st.sampled_from(["x", ":", '":', 1, None]),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2),
+        st.lists(st.tuples(st.sampled_from(["a", "b", "c:"]), inner), max_size=3).map(Pairs),
+    ),
+    max_leaves=5,
+)
+
+
+def write(value: object) -> str:
+    """JSON in which a name may stand twice."""
+    if isinstance(value, Pairs):
+        return "{" + ",".join(f"{json.dumps(name)}:{write(v)}" for name, v in value) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(write(entry) for entry in value) + "]"
+    return json.dumps(value)
+
+
+def has_repeated_name(value: object) -> bool:
+    if isinstance(value, Pairs):
+        names = [name for name, _ in value]
+        return len(set(names)) < len(names) or any(has_repeated_name(v) for _, v in value)
+    return isinstance(value, list) and any(has_repeated_name(entry) for entry in value)
+
+
+@given(VALUES)
+def test_a_name_that_stands_twice_is_always_seen(value: object) -> None:
+    scope = {
+        "headers": [(b"content-type", b"application/json")],
+        "housefull.body": write(value).encode(),
+    }
+    code = None
+    try:
+        read_json(scope)
+    except Problem as problem:
+        code = problem.code
+    if has_repeated_name(value):
+        assert code == "malformed_json"
+    else:
+        assert code == (None if isinstance(value, Pairs) else "invalid_request")
+
+
+@given(st.integers(min_value=31_622_400_000, max_value=32_503_679_999_999))
+def test_an_instant_that_is_written_is_read_back(at_ms: int) -> None:
+    text = write_instant(at_ms)
+    assert len(text) == 24
+    assert read_instant(text) == at_ms
+
+
+class ManyShows:
+    """A catalogue in which every id is a show, each with a plan of its own."""
+
+    async def find_listing(self, show_id: ShowId) -> ShowListing:
+        return ShowListing(
+            show_id,
+            show_id,
+            ShowKind.PERFORMANCE,
+            "Lear",
+            "House",
+            0,
+            1,
+            0,
+            "UTC",
+            f"plan of {show_id}",
+            None,
+            FareTable("EUR", (CategoryFare(1),)),
+            Placement.DEDICATED,
+        )
+
+    async def load_plan(self, plan_id: str) -> SeatingPlan:
+        return build_plan([("S", plan_id, 2, ())])
+
+    async def load_route(self, route_id: str) -> Route:
+        raise AssertionError("no show has a route")
+
+
+async def test_plans_of_few_shows_are_kept_and_each_with_its_own_show(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(show_facts, "HOT_SHOWS_MAX", 3)
+    cache = show_facts.ShowFactsCache(ManyShows())
+    shows = [derive_show_id(str(number)) for number in range(6)]
+    for show_id in [*shows, *reversed(shows), *shows]:
+        for _ in range(2):
+            facts = await cache.facts(show_id)
+            assert facts.listing.show_id == show_id
+            assert facts.plan.labels[0].startswith(f"S-plan of {show_id}")
+    assert len(cache._hot) == 3
