@@ -4,8 +4,8 @@ Theory of operation
 -------------------
 One remote call per command would cost more than the command. So every actor has one *channel*
 in this process: while a batch is under way, later commands wait in a list and leave together
-when it returns. Nothing waits for a timer: a lone command leaves at once, and the busier the
-actor, the larger the batches.
+when it returns. A lone command leaves at once; a crowd's next batch waits a few milliseconds for
+company; and the busier the actor, the larger the batches.
 
 Every command carries an id that makes repeating it harmless, but only the caller knows whether
 it wants to: this ref repeats a command by itself only when it is certain that nothing happened
@@ -50,6 +50,13 @@ BATCHES_UNDER_WAY_MAX = 2
 SECOND_BATCH_COMMANDS_MIN = 32
 """A remote call costs as much as a few dozen commands, so a second one leaves only when it is
 full enough to be worth it; fewer commands wait for the first to return."""
+
+BATCH_SPACING_S = 0.005
+"""In a crowd, a batch that is not full leaves no sooner than this after the one before it: a batch
+costs its actor and Postgres as much as a few dozen commands."""
+
+CROWD_COMMANDS_MIN = 4
+"""So many commands in one batch are a crowd. Fewer never wait for company."""
 
 WAITING_COMMANDS_MAX = 8_192
 """Per actor and calling process; beyond it claims are refused, settling at twice of it."""
@@ -103,11 +110,14 @@ class _Channel:
         self._settling: deque[_Waiting] = deque()
         self._claiming: deque[_Waiting] = deque()
         self._length = 0
-        self._flights: set[_Flight] = set()
+        # Not a set: in which order the late ones are told must be the same in every run.
+        self._flights: dict[_Flight, None] = {}
         self._under_way = 0
         self._commands_under_way = 0
         self._pumps: set[asyncio.Task[None]] = set()
         self._looking: asyncio.TimerHandle | None = None
+        self._left_at_s = 0.0
+        self._left_with = 0
 
     def send(self, request: Request, deadline_s: float) -> _Waiting:
         """Put a command in line.
@@ -174,17 +184,30 @@ class _Channel:
 
     async def _pump(self) -> None:
         try:
-            while batch := self._next_batch():
+            while True:
+                pause_s = self._pause_s()
+                if pause_s > 0:
+                    await asyncio.sleep(pause_s)
+                batch = self._next_batch()
+                if not batch:
+                    return
+                self._left_at_s, self._left_with = self._loop.time(), len(batch)
                 flight = _Flight(batch)
-                self._flights.add(flight)
+                self._flights[flight] = None
                 self._commands_under_way += len(batch)
                 try:
                     await self._deliver(batch)
                 finally:
                     self._commands_under_way -= len(batch)
-                    self._flights.discard(flight)
+                    del self._flights[flight]
         finally:
             self._under_way -= 1
+
+    def _pause_s(self) -> float:
+        """How long the next batch waits for company."""
+        if self._left_with < CROWD_COMMANDS_MIN or self._length >= SECOND_BATCH_COMMANDS_MIN:
+            return 0.0
+        return self._left_at_s + BATCH_SPACING_S - self._loop.time()
 
     def _is_worth_a_batch(self, others: int) -> bool:
         """Whether enough commands wait for one more batch beside ``others`` under way."""
@@ -247,7 +270,7 @@ class _Channel:
 
 
 class _Flight:
-    """A batch that has left. One of a kind, so that it can be kept in a set."""
+    """A batch that has left. One of a kind, so that it can be a key."""
 
     __slots__ = ("batch",)
 

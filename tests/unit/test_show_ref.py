@@ -181,6 +181,61 @@ async def test_concurrent_first_callers_look_the_actor_up_and_connect_once(house
     assert house.located == []
 
 
+# -- company --------------------------------------------------------------------------------------
+
+
+async def crowd(house: House) -> None:
+    """As many commands in one batch as make a crowd."""
+    await house.ask(hold(ID, 9))  # The first one leaves alone: it finds the actor.
+    before = len(house.actor.batches)
+    seats = range(show_ref.CROWD_COMMANDS_MIN)
+    await asyncio.gather(*(house.ask(hold(ID, seat)) for seat in seats))
+    assert [len(batch) for batch in house.actor.batches[before:]] == [len(seats)]
+
+
+async def test_in_a_crowd_the_next_batch_waits_for_company(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(show_ref, "BATCH_SPACING_S", 0.2)
+    await crowd(house)
+    first = house.ask(hold(ID, 10))
+    await turn()
+    assert len(house.actor.batches) == 2
+    second = house.ask(hold(ID, 11))
+    await asyncio.gather(first, second)
+    assert [len(batch) for batch in house.actor.batches[2:]] == [2]
+
+
+async def test_a_full_batch_does_not_wait_for_company(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(show_ref, "BATCH_SPACING_S", 60)
+    await crowd(house)
+    lonely = house.ask(hold(ID, 10))
+    await turn()
+    assert len(house.actor.batches) == 2
+    count = show_ref.SECOND_BATCH_COMMANDS_MIN - 1
+    async with asyncio.timeout(10):
+        await asyncio.gather(lonely, *(house.ask(hold(ID, 20 + seat)) for seat in range(count)))
+    assert [len(batch) for batch in house.actor.batches[2:]] == [count + 1]
+
+
+async def test_few_callers_never_wait_for_company(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(show_ref, "BATCH_SPACING_S", 60)
+    await house.ask(hold(ID, 9))
+    async with asyncio.timeout(10):
+        for seat in range(5):
+            await asyncio.gather(
+                *(
+                    house.ask(hold(ID, 10 * seat + n))
+                    for n in range(show_ref.CROWD_COMMANDS_MIN - 1)
+                )
+            )
+    assert len(house.actor.batches) == 6
+
+
 # -- deadlines ------------------------------------------------------------------------------------
 
 
