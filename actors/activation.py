@@ -34,6 +34,7 @@ from actors.local_line import LineServer, LocalLine
 from actors.messages import ActorStatus, Reply, Request
 from actors.naming import actor_name, database_of_actor, placement_of_actor
 from actors.process import calm_collector
+from actors.seat_map_publisher import SeatMapPublisher
 from actors.show_actor import ShowActor
 from actors.show_ref import ShowRefs
 from persistence.show_store import open_show_store
@@ -44,6 +45,9 @@ from reservation.show import Placement
 log = logging.getLogger(__name__)
 
 CONCURRENT_CALLS_MAX = 1_000
+
+PUBLISHING_TIMEOUT_MS = 500
+"""Nobody waits for it, and an actor that is busy is late by itself."""
 
 _LEFT_ON_PURPOSE = "INTENDED_USER_EXIT"
 _NEVER_SENT = "The actor is restarting"
@@ -64,6 +68,7 @@ class HostedShowActor:
         self._heartbeat = Heartbeat(config.heartbeat_dir, name)
         self._line = LineServer(line_directory(config), name)
         self._line_path: str | None = None
+        self._publisher = open_publisher(config)
         self._starting = asyncio.ensure_future(self._start())
         self._is_leaving = False
 
@@ -98,6 +103,8 @@ class HostedShowActor:
         try:
             if await (await self._actor()).drain():
                 await self._line.close()
+                if self._publisher is not None:
+                    await self._publisher.close()
                 self._heartbeat.stop()
                 ray.actor.exit_actor()  # type: ignore[no-untyped-call]  # Ray does not annotate it.
         finally:
@@ -124,6 +131,7 @@ class HostedShowActor:
             mailbox_commands_max=self._config.mailbox_commands_max,
             beat=self._heartbeat.beat,
             on_idle=self._ask_to_leave,
+            publisher=self._publisher,
         )
         actor.start()
         try:
@@ -137,6 +145,22 @@ class HostedShowActor:
         if not self._is_leaving:
             self._is_leaving = True
             ray.get_runtime_context().current_actor.leave_if_unused.remote()
+
+
+def open_publisher(config: ActorsConfig) -> SeatMapPublisher | None:
+    """Where this actor shows seat maps to readers. Connects on first use."""
+    if config.redis_url is None:
+        return None
+    # Here, because the client takes 6 MiB, and an actor without an address needs none.
+    from persistence.valkey_seat_map_cache import ValkeySeatMapCache
+
+    try:
+        cache = ValkeySeatMapCache(config.redis_url, timeout_ms=PUBLISHING_TIMEOUT_MS)
+    except ValueError:
+        # An address that is none must not keep a show from being sold.
+        log.exception("seat maps are not published")
+        return None
+    return SeatMapPublisher(cache)
 
 
 def line_directory(config: ActorsConfig) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from persistence.shards import ShardMap
 
@@ -19,6 +19,7 @@ class ActorsConfig:
         ask_deadline_ms: how long a caller waits for an answer.
         heartbeat_dir: a folder on every node where actors leave signs of life for the
             node's watchdog.
+        redis_url: where owners publish seat maps for readers; None for nowhere.
     """
 
     shards: ShardMap
@@ -28,6 +29,7 @@ class ActorsConfig:
     passivate_after_ms: int = 5 * 60_000
     mailbox_commands_max: int = 4_096
     ask_deadline_ms: int = 5_000
+    redis_url: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.pool_slots <= 64:

@@ -34,6 +34,7 @@ from actors.clock import Clock
 from actors.live_show import LiveShow
 from actors.messages import ActorStatus, Reply, Request, ShowStatus
 from actors.process import private_bytes, process_id
+from actors.seat_map_publisher import NoPublisher, Publisher
 from persistence.journal import Journal
 from reservation.commands import Priority, priority_of
 from reservation.faults import (
@@ -112,11 +113,12 @@ class ShowActor:
         mailbox_commands_max: int,
         beat: Callable[[], None] = lambda: None,
         on_idle: Callable[[], None] = lambda: None,
+        publisher: Publisher | None = None,
     ) -> None:
         """Make the actor; nothing is loaded and nobody is contacted yet.
 
         ``beat`` leaves a sign of life; ``on_idle`` tells the host that a dedicated actor has
-        nothing to do any more.
+        nothing to do any more; ``publisher`` shows readers what is durable.
         """
         self.name = name
         self._placement = placement
@@ -127,6 +129,7 @@ class ShowActor:
         self._mailbox_commands_max = mailbox_commands_max
         self._beat = beat
         self._on_idle = on_idle
+        self._publisher = publisher or NoPublisher()
         self._live: dict[ShowId, LiveShow] = {}
         self._activating: dict[ShowId, asyncio.Task[Fault | None]] = {}
         self._choosers: dict[int, tuple[SeatingPlan, SeatChooser]] = {}
@@ -151,7 +154,8 @@ class ShowActor:
         self._answering += 1
         self.start()
         try:
-            missing = {show_id for show_id, _ in requests if show_id not in self._live}
+            # Not a set: in which order shows are activated must be the same in every run.
+            missing = dict.fromkeys([each for each, _ in requests if each not in self._live])
             faults = await self._activate_all(missing) if missing else {}
             step = self._step(requests, faults)
             return self._reply(requests, step, await self._wait_durable(step))
@@ -164,7 +168,7 @@ class ShowActor:
         if self._is_retiring:
             return
         self.start()
-        await self._activate_all({show_id for show_id in show_ids if show_id not in self._live})
+        await self._activate_all([each for each in show_ids if each not in self._live])
 
     async def hand_over(self, show_id: ShowId) -> None:
         """Let a show go and finish what is in flight for it, so that another actor can own it."""
@@ -244,6 +248,7 @@ class ShowActor:
             durable = self._journal.append(show_id, step)
             durable.add_done_callback(partial(self._landed, show_id, live, self._clock.now_ms()))
             live.appended(durable)
+            self._publisher.appended(show_id, step, durable)
 
     def _landed(
         self, show_id: ShowId, live: LiveShow, appended_at_ms: int, durable: asyncio.Future[int]
@@ -377,6 +382,7 @@ class ShowActor:
         now_ms = self._clock.now_ms()
         live = LiveShow(seat_map, activation.epoch, now_ms, owned_at_ms)
         self._live[show_id] = live
+        self._publisher.opened(show, activation)
         self._work_on(show_id, live, partial(live.expire_due, now_ms))
         return None
 
@@ -411,6 +417,7 @@ class ShowActor:
 
     def _drop(self, show_id: ShowId, reason: str) -> None:
         if self._live.pop(show_id, None) is not None:
+            self._publisher.closed(show_id)
             log.warning("%s drops %s from memory: %s", self.name, show_id, reason)
 
     # -- the ticker ---------------------------------------------------------------------
@@ -446,6 +453,7 @@ class ShowActor:
             self._work_on(show_id, live, partial(live.forget_ended, now_ms))
             if live.tail is None and live.is_idle(now_ms, self._passivate_after_ms):
                 del self._live[show_id]
+                self._publisher.closed(show_id)
                 self._journal.forget(show_id)
                 self._forget_unused_choosers()
         if self._placement is Placement.DEDICATED and self._is_unused(now_ms):

@@ -38,6 +38,13 @@ class BookingPage(NamedTuple):
     next: BookingCursor | None
 
 
+class ShowPosition(NamedTuple):
+    """How far a show's journal is, and which epoch may write it; zeros before there is one."""
+
+    epoch: int
+    seq: int
+
+
 @dataclass(frozen=True, slots=True)
 class SeatMapSnapshot:
     """One moment of a show's claims.
@@ -106,6 +113,12 @@ class ClaimReader:
         """The show's sequence number; it rises with every change of the seat map."""
         async with reading(self._pool(show_id)) as connection:
             return await connection.fetchval(_SQL["version_of"], show_id) or 0
+
+    async def position_of(self, show_id: ShowId) -> ShowPosition:
+        """How far the show's journal is, and who may write it."""
+        async with reading(self._pool(show_id)) as connection:
+            row = await connection.fetchrow(_SQL["position_of"], show_id)
+        return ShowPosition(*row) if row is not None else ShowPosition(0, 0)
 
     async def seat_map(self, show_id: ShowId) -> SeatMapSnapshot:
         """All claims of a show at one moment."""

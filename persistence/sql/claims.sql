@@ -33,6 +33,10 @@ LIMIT $4
 -- How far a show's journal is.
 SELECT seq FROM show_owner WHERE show_id = $1
 
+-- name: position_of
+-- How far a show's journal is, and who may write it.
+SELECT epoch, seq FROM show_owner WHERE show_id = $1
+
 -- name: seat_map
 -- Everything a seat map shows, in one snapshot: one row, so that one statement sees one moment.
 SELECT

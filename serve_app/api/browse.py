@@ -1,8 +1,8 @@
 """The browse application: search shows and runs, see one in detail, see which seats are free.
 
-It only reads, and it never wakes a show's actor: seat maps come from what the owners wrote. What
-many ask at once is asked of the database once, and a seat map that has not changed is answered
-from memory after one cheap question for its version.
+It only reads, and it never wakes a show's actor: seat maps come from what the owners wrote
+(``serve_app.api.seat_maps`` says from where, and how fresh). What many ask at once is asked of the
+database once, and a seat map that has not changed is not written anew.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from fastapi import FastAPI, Query, Request
 from starlette.responses import Response
 
 from persistence.catalogue import Catalogue, Cursor, ShowSearch
-from persistence.claim_reader import ClaimReader, SeatMapSnapshot
 from reservation.ids import ShowId, is_show_id
 from reservation.listing import ShowKind
 from reservation.route import Segment
@@ -32,7 +31,8 @@ from serve_app.api.edge import Opened, json_response, make_api, probe_all
 from serve_app.api.instants import DAY_MS
 from serve_app.api.kept_bytes import KeptBody, KeptBytes
 from serve_app.api.problems import Problem, bad_field
-from serve_app.api.seat_map_view import etag_of, write_seat_map
+from serve_app.api.seat_map_view import etag_of, shape_of, version_named, write_seat_map
+from serve_app.api.seat_maps import SeatMaps
 from serve_app.api.segments import segment_of
 from serve_app.api.shared_reads import SharedReads
 from serve_app.api.show_facts import ShowFactsCache
@@ -57,7 +57,7 @@ class BrowseDesk:
 
     catalogue: Catalogue
     facts: ShowFactsCache
-    claims: ClaimReader
+    seat_maps: SeatMaps
     probes: Sequence[Callable[[], Awaitable[object]]] = ()
     now_ms: Callable[[], int] = _now_ms
 
@@ -104,11 +104,9 @@ class _Routes:
 
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
-        self._versions: SharedReads[ShowId, int] = SharedReads(self._read_version)
-        self._maps: SharedReads[ShowId, SeatMapSnapshot] = SharedReads(self._read_map)
         self._documents: SharedReads[str, KeptBody] = SharedReads(self._read_drawing)
-        self._kept_maps: KeptBytes[_MapKey] = KeptBytes(SEAT_MAPS_KEPT_BYTES)
-        self._drawings: KeptBytes[str] = KeptBytes(DRAWINGS_KEPT_BYTES)
+        self._kept_maps: KeptBytes[_MapKey, KeptBody] = KeptBytes(SEAT_MAPS_KEPT_BYTES)
+        self._drawings: KeptBytes[str, KeptBody] = KeptBytes(DRAWINGS_KEPT_BYTES)
 
     @property
     def _desk(self) -> BrowseDesk:
@@ -160,22 +158,19 @@ class _Routes:
         show_id = _show_id(request)
         facts = await self._desk.facts.facts(show_id)
         segment = segment_of(facts.route, query.from_, query.to)
+        wanted = request.headers.get("if-none-match")
+        seen = 0 if wanted is None else version_named(wanted, segment, with_labels=query.labels)
+        image = await self._desk.seat_maps.read(show_id, shape_of(facts), at_least=seen)
+        etag = etag_of(image.seq, segment, with_labels=query.labels)
+        if wanted is not None and _has_tag(request, etag):
+            return Response(status_code=304, headers=_map_headers(etag))
         key: _MapKey = (show_id, segment, query.labels)
         kept = self._kept_maps.find(key)
-        if kept is not None or "if-none-match" in request.headers:
-            version = await self._versions.get(show_id)
-            etag = etag_of(version, segment, with_labels=query.labels)
-            if _has_tag(request, etag):
-                return Response(status_code=304, headers=_map_headers(etag))
-            if kept is not None and kept.etag != etag:
-                kept = None
-        if kept is None:
-            snapshot = await self._maps.get(show_id)
-            etag = etag_of(snapshot.seq, segment, with_labels=query.labels)
-            body = write_seat_map(facts, snapshot, segment, with_labels=query.labels)
+        if kept is None or kept.etag != etag:
+            body = write_seat_map(facts, image, segment, with_labels=query.labels)
             kept = KeptBody(etag, body, _loop_s())
             self._kept_maps.keep(key, kept)
-        return _conditional(request, kept, _map_headers(kept.etag))
+        return Response(kept.body, headers=_map_headers(etag), media_type="application/json")
 
     async def stops(self, query: Annotated[StopsQuery, Query()]) -> Response:
         """Stops for a search box."""
@@ -185,12 +180,6 @@ class _Routes:
             raise _problem_of_search(error) from None
         stops = [{"code": match.code, "name": match.name} for match in matches]
         return json_response({"stops": stops}, 200, _BRIEFLY)
-
-    async def _read_version(self, show_id: ShowId) -> int:
-        return await self._desk.claims.version_of(show_id)
-
-    async def _read_map(self, show_id: ShowId) -> SeatMapSnapshot:
-        return await self._desk.claims.seat_map(show_id)
 
     async def _read_drawing(self, plan_id: str) -> KeptBody:
         found = await self._desk.catalogue.load_plan_document(plan_id)

@@ -82,6 +82,11 @@ SEAT_MAP = Operation(
     tag="shows",
     has_query=True,
     summary="Which seats are free",
+    description=(
+        "Shows everything that was sold a second before, and often what was sold a moment ago. "
+        "Whoever sends the `ETag` of the map they have is never sent an older one. What is free "
+        "here may be gone: only a hold is sure."
+    ),
     responses={
         200: _found("The seat map.", schemas.SeatMapView, headers=_TAGGED),
         **_NOT_MODIFIED,

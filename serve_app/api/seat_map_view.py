@@ -1,23 +1,23 @@
 """The live seat map as clients see it: one letter per seat.
 
 An arena has 50,000 seats and many viewers, so there is never an object per seat: the letters of
-all seats are one ``bytearray``, and a row is a slice of it.
+all seats are one string, and a row is a slice of it.
 """
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 
 import orjson
 
-from persistence.claim_reader import SeatMapSnapshot
+from persistence.seat_map_image import SeatMapImage, Shape
 from reservation.route import Segment
 from reservation.seating_plan import SeatingPlan
 from serve_app.api.segments import stops_of
 from serve_app.api.show_facts import ShowFacts
 
-FREE, HELD, BOOKED, BLOCKED = b"fhbx"
-
+LETTERS = b"fhbx"
 LEGEND = {"f": "free", "h": "held", "b": "booked", "x": "blocked"}
 
 _FORMAT = 1
@@ -30,37 +30,41 @@ def etag_of(version: int, segment: Segment, *, with_labels: bool) -> str:
     return f'"{_FORMAT}-{version}-{segment.from_leg}.{segment.to_leg}-{form}"'
 
 
-def letters_of(snapshot: SeatMapSnapshot, seat_count: int, segment: Segment) -> bytearray:
-    """One letter per seat: the worst state over the legs of the segment.
+def version_named(if_none_match: str, segment: Segment, *, with_labels: bool) -> int:
+    """The highest version that ``If-None-Match`` says its sender has of this form; 0 for none.
 
-    Blocked is worse than booked, booked worse than held, held worse than free.
+    Example:
+        >>> tags = f'{etag_of(7, Segment(0, 1), with_labels=True)}, W/"other"'
+        >>> version_named(tags, Segment(0, 1), with_labels=True)
+        7
     """
-    mask = segment.mask
-    held = snapshot.held
-    letters = bytearray(b"f") * seat_count
-    for seat_index, legs in snapshot.taken.items():
-        taken = legs & mask
-        if taken:
-            letters[seat_index] = BOOKED if taken & ~held.get(seat_index, 0) else HELD
-    for seat_index in snapshot.blocked:
-        letters[seat_index] = BLOCKED
-    return letters
+    form = "l" if with_labels else "s"
+    tags = re.findall(
+        rf'"{_FORMAT}-([0-9]{{1,18}})-{segment.from_leg}\.{segment.to_leg}-{form}"', if_none_match
+    )
+    return max(map(int, tags), default=0)
+
+
+def shape_of(facts: ShowFacts) -> Shape:
+    """What an image must have to be this show's."""
+    plan = facts.plan
+    return Shape(plan.seat_count, facts.route.leg_count, len(plan.admission_tiers))
 
 
 def write_seat_map(
-    facts: ShowFacts, snapshot: SeatMapSnapshot, segment: Segment, *, with_labels: bool
+    facts: ShowFacts, image: SeatMapImage, segment: Segment, *, with_labels: bool
 ) -> bytes:
     """The response's body."""
     plan = facts.plan
-    letters = letters_of(snapshot, plan.seat_count, segment)
+    letters = image.statuses(segment, LETTERS)
     view: dict[str, object] = {
         "show_id": facts.listing.show_id,
         "plan_id": facts.listing.plan_id,
-        "version": snapshot.seq,
+        "version": image.seq,
         "counts": {name: letters.count(letter.encode()) for letter, name in LEGEND.items()},
         "legend": LEGEND,
         "sections": _sections(plan, letters.decode("ascii"), with_labels=with_labels),
-        "admissions": _admissions(plan, snapshot, segment),
+        "admissions": _admissions(plan, image, segment),
     }
     stops = stops_of(facts.route, segment)
     if stops is not None:
@@ -83,18 +87,16 @@ def _sections(plan: SeatingPlan, letters: str, *, with_labels: bool) -> list[dic
 
 
 def _admissions(
-    plan: SeatingPlan, snapshot: SeatMapSnapshot, segment: Segment
+    plan: SeatingPlan, image: SeatMapImage, segment: Segment
 ) -> list[dict[str, object]]:
     views: list[dict[str, object]] = []
     for tier_index, tier in enumerate(plan.admission_tiers):
-        admitted = snapshot.admitted.get(tier_index, {})
-        busiest = max(admitted.get(leg, 0) for leg in range(segment.from_leg, segment.to_leg))
         views.append(
             {
                 "tier": tier.code,
                 "name": tier.name,
                 "capacity": tier.capacity,
-                "free": tier.capacity - busiest,
+                "free": tier.capacity - image.admitted_at_most(tier_index, segment),
             }
         )
     return views

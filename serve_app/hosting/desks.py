@@ -15,9 +15,11 @@ from persistence.catalogue import Catalogue
 from persistence.claim_reader import ClaimReader
 from persistence.sessions import Pool, open_pool
 from persistence.shards import ShardMap
+from persistence.valkey_seat_map_cache import ValkeySeatMapCache
 from reservation.ids import ShowId, derive_show_id
 from serve_app.api.booking import BookingDesk
 from serve_app.api.browse import BrowseDesk
+from serve_app.api.seat_maps import SeatMaps
 from serve_app.api.show_facts import ShowFactsCache
 from serve_app.hosting.edge_config import EdgeConfig
 
@@ -45,8 +47,14 @@ async def open_browse_desk(edge: EdgeConfig) -> AsyncIterator[BrowseDesk]:
     """The desk of the browse application; closed when it stops."""
     async with AsyncExitStack() as opened:
         catalogue, claims = await _open_readers(edge, "browse", opened)
+        cache: ValkeySeatMapCache | None = None
+        if edge.redis_url is not None:
+            cache = ValkeySeatMapCache(edge.redis_url)
+            opened.push_async_callback(cache.close)
+        seat_maps = SeatMaps(claims, cache)
+        opened.push_async_callback(seat_maps.close)
         probes = _probes(catalogue, claims, edge.actors.shards)
-        yield BrowseDesk(catalogue, ShowFactsCache(catalogue), claims, probes)
+        yield BrowseDesk(catalogue, ShowFactsCache(catalogue), seat_maps, probes)
 
 
 async def _open_readers(

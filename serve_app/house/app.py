@@ -18,6 +18,7 @@ def compose_edge(
     actors = ActorsConfig(
         shards=shards,
         heartbeat_dir=heartbeat_dir,
+        redis_url=redis_url,
         namespace=NAMESPACE,
         pool_slots=settings.pool_slots,
         passivate_after_ms=settings.passivate_after_ms,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from actors.clock import Clock, ManualClock
 from actors.messages import Reply, Request
+from actors.seat_map_publisher import Publisher
 from actors.show_actor import ShowActor
 from persistence.journal import Journal
 from persistence.memory_journal import MemoryJournal, MemoryStore
@@ -143,6 +144,7 @@ class MemoryHouse:
         on_idle: Callable[[], None] = lambda: None,
         journal: Journal | None = None,
         actor_class: type[ShowActor] = ShowActor,
+        publisher: Publisher | None = None,
     ) -> ShowActor:
         """One more incarnation, with a journal of its own."""
         if journal is None:
@@ -157,6 +159,7 @@ class MemoryHouse:
             passivate_after_ms=60_000,
             mailbox_commands_max=mailbox_commands_max,
             on_idle=on_idle,
+            publisher=publisher,
         )
 
     def events(self, show_id: ShowId) -> list[object]:

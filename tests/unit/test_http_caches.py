@@ -228,7 +228,7 @@ def kept(size: int) -> KeptBody:
 
 
 def test_bodies_are_kept_up_to_their_size_and_the_unused_go_first() -> None:
-    bodies = KeptBytes[str](100)
+    bodies = KeptBytes[str, KeptBody](100)
     bodies.keep("a", kept(40))
     bodies.keep("b", kept(40))
     assert bodies.find("a") is not None

@@ -1,0 +1,34 @@
+"""From settings to what actors and applications are given."""
+
+from __future__ import annotations
+
+import pickle
+
+from actors.activation import open_publisher
+from actors.config import ActorsConfig
+from persistence.shards import ShardMap
+from serve_app.house.app import compose_edge
+from serve_app.settings import Settings
+
+SHARDS = ShardMap.even(("postgresql:///house",))
+URL = "unix://:secret@/run/valkey.sock?db=0"
+
+
+def test_owners_publish_where_readers_look() -> None:
+    edge = compose_edge(Settings(), SHARDS, URL, "/run/beats")
+    assert edge.redis_url == edge.actors.redis_url == URL
+    assert pickle.loads(pickle.dumps(edge)) == edge
+
+
+def test_the_password_of_the_cache_is_not_printed() -> None:
+    edge = compose_edge(Settings(), SHARDS, URL, "/run/beats")
+    assert "secret" not in repr(edge)
+    assert "secret" not in repr(edge.actors)
+
+
+async def test_an_address_that_is_none_keeps_nobody_from_selling() -> None:
+    for url in (None, "redis://host:no-port/0", "redis://[::1/0"):
+        assert open_publisher(ActorsConfig(SHARDS, "/run/beats", redis_url=url)) is None
+    publisher = open_publisher(ActorsConfig(SHARDS, "/run/beats", redis_url=URL))
+    assert publisher is not None
+    await publisher.close()
