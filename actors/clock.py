@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Protocol
+
+from reservation.faults import ShowUnavailable
+
+TRAVEL_MS_MAX = 50
+"""An answer that travelled longer is asked for again."""
+
+ATTEMPTS_MAX = 5
+
+TRAVEL_ACCEPTED_MS_MAX = 500
+"""A clock that is later than this could not end holds within a second of their deadlines."""
 
 
 class Clock(Protocol):
@@ -58,3 +71,26 @@ class ManualClock:
 
 def _monotonic_ms() -> int:
     return time.monotonic_ns() // 1_000_000
+
+
+async def anchor(clock: Clock, ask_ms: Callable[[], Awaitable[int]]) -> None:
+    """Set a clock by the database's, from the answer that travelled least.
+
+    The clock is late by as much as that answer travelled: holds then end late, never early.
+
+    Raises:
+        ShowUnavailable: every answer travelled for too long.
+    """
+    loop, shortest_s, offset_ms = asyncio.get_running_loop(), inf, 0.0
+    for _ in range(ATTEMPTS_MAX):
+        asked_at_s = loop.time()
+        database_now_ms = await ask_ms()
+        answered_at_s = loop.time()
+        if answered_at_s - asked_at_s < shortest_s:
+            shortest_s = answered_at_s - asked_at_s
+            offset_ms = database_now_ms - answered_at_s * 1_000
+        if shortest_s * 1_000 <= TRAVEL_MS_MAX:
+            break
+    if shortest_s * 1_000 > TRAVEL_ACCEPTED_MS_MAX:
+        raise ShowUnavailable("the database answers too slowly to tell the time")
+    clock.anchor(int(offset_ms + loop.time() * 1_000))

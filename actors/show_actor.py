@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from actors.clock import Clock
+from actors.clock import Clock, anchor
 from actors.live_show import LiveShow
 from actors.messages import ActorStatus, Reply, Request, ShowStatus
 from actors.process import private_bytes, process_id
@@ -85,6 +85,7 @@ class _Step(NamedTuple):
     answers: list[Outcome | Fault]
     touched: dict[ShowId, LiveShow]
     tails: dict[ShowId, asyncio.Future[int] | None]
+    written: set[ShowId]
     broken: dict[ShowId, Fault]
 
 
@@ -168,6 +169,10 @@ class ShowActor:
         if self._is_retiring:
             return
         self.start()
+        # A show in memory here may have been taken over by an owner that is gone again.
+        live = {each: self._live[each] for each in show_ids if each in self._live}
+        if live:
+            await self._prove_ownership(live)
         await self._activate_all([each for each in show_ids if each not in self._live])
 
     async def hand_over(self, show_id: ShowId) -> None:
@@ -232,23 +237,24 @@ class ShowActor:
                 broken[show_id] = self._stop_serving_after_bug(show_id, command)
                 answers.append(broken[show_id])
                 touched.pop(show_id, None)
-        for show_id, live in touched.items():
-            self._append(show_id, live)
+        written = {show_id for show_id, live in touched.items() if self._append(show_id, live)}
         # The tails are read in this very step: after an await they may be others', or gone.
         tails = {show_id: live.tail for show_id, live in touched.items()}
-        return _Step(answers, touched, tails, broken)
+        return _Step(answers, touched, tails, written, broken)
 
-    def _append(self, show_id: ShowId, live: LiveShow) -> None:
-        """Hand what happened to the journal, and watch over its journey.
+    def _append(self, show_id: ShowId, live: LiveShow) -> bool:
+        """Hand what happened to the journal, if anything did, and watch over its journey.
 
         Not the callers watch over it: they may hang up, and an expiry has none.
         """
         step = live.take_step()
-        if step:
-            durable = self._journal.append(show_id, step)
-            durable.add_done_callback(partial(self._landed, show_id, live, self._clock.now_ms()))
-            live.appended(durable)
-            self._publisher.appended(show_id, step, durable)
+        if not step:
+            return False
+        durable = self._journal.append(show_id, step)
+        durable.add_done_callback(partial(self._landed, show_id, live, self._clock.now_ms()))
+        live.appended(durable)
+        self._publisher.appended(show_id, step, durable)
+        return True
 
     def _landed(
         self, show_id: ShowId, live: LiveShow, appended_at_ms: int, durable: asyncio.Future[int]
@@ -298,7 +304,10 @@ class ShowActor:
                     await asyncio.shield(tail)
                 except Fault as fault:
                     faults[show_id] = fault
-                continue
+                    continue
+                if show_id in step.written:
+                    continue
+                # An earlier step's commit may be from before this process was suspended.
             live = step.touched[show_id]
             if self._clock.now_ms() - live.owned_at_ms > OWNERSHIP_TRUSTED_MS:
                 unproved[show_id] = live
@@ -389,7 +398,7 @@ class ShowActor:
     async def _anchor_clock(self) -> None:
         """Take the store's time, once: from then on only the monotonic clock counts."""
         if not self._is_anchored:
-            self._clock.anchor(await self._journal.now_ms())
+            await anchor(self._clock, self._journal.now_ms)
             self._is_anchored = True
             # These were taken from a clock that may have been hours away.
             self._housekept_at_ms = self._last_used_at_ms = self._clock.now_ms()

@@ -12,7 +12,8 @@ when the answer is back. One request carries the batch of every show of this own
     StoreBusy           nothing was written              sent again after a pause
     StoreSilent         UNKNOWN                          look into the journal, then end or resend
     any other error     nothing was written              sent one show at a time; the one that
-                                                         fails alone Diverged
+                                                         fails alone Diverged, or OutcomeUnknown
+                                                         when an earlier attempt was silent
 
 The fourth line is why a batch carries (epoch, seq): whether it was written can be read, and if
 the lost request is still running somewhere, it and its repetition cannot both win.
@@ -28,7 +29,7 @@ from typing import NamedTuple
 from persistence.journal import Activation
 from persistence.store import Part, ShowsLost, Store, StoreBusy, StoreSilent
 from reservation.events import Event
-from reservation.faults import Diverged, Fault, Fenced
+from reservation.faults import Diverged, Fault, Fenced, OutcomeUnknown
 from reservation.ids import ShowId
 from reservation.show import Show
 
@@ -161,13 +162,14 @@ class GroupCommitJournal:
 
     async def _commit(self, entries: dict[ShowId, _Entry]) -> None:
         """Bring every entry to a certain end. Entries leave the dictionary as they end."""
-        attempt = 0
+        attempt, was_silent = 0, False
         while entries:
             try:
                 await self._store.append(_parts(entries))
             except ShowsLost as lost:
                 await self._lost(lost.show_ids, entries)
             except StoreSilent as silence:
+                was_silent = True
                 log.warning("%s: the outcome of a batch is unknown: %s", self._owner, silence)
                 await self._pause(attempt)
                 await self._look_up(list(entries), entries)
@@ -175,7 +177,7 @@ class GroupCommitJournal:
                 log.warning("%s: a batch is sent again: %s", self._owner, trouble)
                 await self._pause(attempt)
             except Exception as error:
-                await self._refused(entries, error)
+                await self._refused(entries, error, was_silent=was_silent)
             else:
                 self._written(list(entries), entries)
             attempt += 1
@@ -187,7 +189,9 @@ class GroupCommitJournal:
             if show_id in entries:
                 self._fail(show_id, entries, Fenced(f"{show_id} has a newer owner"))
 
-    async def _refused(self, entries: dict[ShowId, _Entry], error: Exception) -> None:
+    async def _refused(
+        self, entries: dict[ShowId, _Entry], error: Exception, *, was_silent: bool
+    ) -> None:
         """The batch cannot be written: find out which shows it cannot be written for."""
         if len(entries) > 1:
             for show_id in list(entries):
@@ -196,7 +200,9 @@ class GroupCommitJournal:
         else:
             (show_id,) = entries
             log.error("%s: a batch of %s cannot be written", self._owner, show_id, exc_info=error)
-            self._fail(show_id, entries, Diverged(f"{show_id}: {error!r}"))
+            # A first attempt whose answer was lost may still be running, and be written yet.
+            fault: type[Fault] = OutcomeUnknown if was_silent else Diverged
+            self._fail(show_id, entries, fault(f"{show_id}: {error!r}"))
 
     async def _look_up(self, asked: Sequence[ShowId], entries: dict[ShowId, _Entry]) -> None:
         """End those of these entries that turn out to be written; ask until there is an answer."""

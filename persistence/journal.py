@@ -9,7 +9,8 @@ What every implementation promises:
 * The future of ``append`` ends with the sequence number once the events are durable, with
   ``Fenced`` when a newer epoch owns the show, or with ``Diverged`` when the store refuses what
   memory believed. It never ends with a guess: while the outcome of a write is unknown, the
-  journal finds it out or keeps waiting.
+  journal finds it out or keeps waiting. Only when the store refuses what may be written yet by
+  an attempt without an answer, it ends with ``OutcomeUnknown``.
 * A fenced or diverged show does not disturb its neighbours in the same batch. After either,
   the show must be activated anew before anything can be appended to it.
 * Batches of one show are durable in the order of their sequence numbers, without a gap.

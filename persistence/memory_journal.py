@@ -56,20 +56,39 @@ class MemoryStore:
 
     def activate(self, show: Show) -> Activation:
         """See ``Journal.activate``."""
+        epoch, seq = self.take_epoch(show)
+        return self.load(show, epoch, seq)
+
+    def take_epoch(self, show: Show) -> tuple[int, int]:
+        """The first half of an activation: no older epoch can write any more.
+
+        Returns:
+            The new epoch, and the sequence number it goes on from.
+        """
         stored = self._shows.setdefault(show.show_id, _StoredShow(show))
         stored.epoch += 1
+        return stored.epoch, stored.seq
+
+    def load(self, show: Show, epoch: int, seq: int) -> Activation:
+        """The second half: the state as it is now, for the owner that took this epoch."""
+        stored = self._shows[show.show_id]
         # A real store hands out copies; sharing objects would let a zombie edit the truth.
         holds = sorted(
             (_copy(hold) for hold in stored.holds.values()), key=lambda hold: hold.ended_at_ms or 0
         )
         return Activation(
-            stored.epoch,
-            stored.seq,
+            epoch,
+            seq,
             holds,
             list(stored.blocked.items()),
             sum(bits.bit_count() for bits in stored.taken.values()),
             sum(stored.admitted.values()),
         )
+
+    def holds_of(self, show_id: ShowId) -> list[Hold]:
+        """The show's holds that are not forgotten."""
+        stored = self._shows.get(show_id)
+        return [_copy(hold) for hold in stored.holds.values()] if stored else []
 
     def epoch_of(self, show_id: ShowId) -> int:
         """The epoch that may write; 0 for a show that was never activated."""

@@ -5,6 +5,8 @@
     application_dsn   the same database as the role that the application has, and no more
     empty_house       both DSNs of a migrated database that others have used, without any row;
                       ten times faster, for tests that change rows and nothing else
+    ray_house         a house below HTTP on a Ray and a PostgreSQL of its own, for tests that stop
+                      and kill its parts; one for the whole run, started by whoever needs it first
 
 Hypothesis draws from a seed that is printed at the top; ``--hypothesis-seed=N`` repeats a run.
 """
@@ -16,7 +18,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
 import hypothesis
@@ -30,12 +32,21 @@ import serve_app
 from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.migrate import ensure_application_role, migrate
 
+if TYPE_CHECKING:
+    from tests.support.ray_house import RayHouse
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 TEMPLATE = "house_template"
 APPLICATION_ROLE = "house_application"
 APPLICATION_PASSWORD = "only for tests"
 
 _numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--seeds", type=int, default=300, help="how many stories the simulator plays (default: 300)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -139,3 +150,24 @@ async def empty_house(postgres: EmbeddedPostgres, shared_database: str) -> House
     finally:
         await connection.close()
     return house
+
+
+@pytest.fixture(scope="session")
+def running_ray() -> Iterator[None]:
+    """A Ray of our own. A process can be in one only, so all tests share it."""
+    # Here, because Ray takes a second to import and most tests do without.
+    from tests.support.ray_house import running_ray
+
+    with running_ray():
+        yield
+
+
+@pytest.fixture(scope="session")
+async def ray_house(
+    running_ray: None, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RayHouse]:
+    """A house below HTTP."""
+    from tests.support.ray_house import open_ray_house
+
+    async with open_ray_house(tmp_path_factory.mktemp("cluster")) as house:
+        yield house
