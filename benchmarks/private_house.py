@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +27,8 @@ from reservation.listing import ShowKind, ShowListing
 from reservation.seating_plan import SeatingPlan
 from reservation.show import Placement, SalesPolicy
 
+DATABASE = "bench"
+
 UNLIMITED = SalesPolicy(seats_per_customer_max=10**9, live_holds_per_customer_max=10**9)
 
 
@@ -37,20 +41,26 @@ class PrivateHouse:
 
 
 @contextmanager
-def private_house() -> Iterator[PrivateHouse]:
-    """Start a house and stop it again. Call from the main thread, outside an event loop."""
-    # Ray reads these when it is imported.
+def private_house(postgres: EmbeddedPostgres | None = None) -> Iterator[PrivateHouse]:
+    """Start a house and stop it again. Call from the main thread, outside an event loop.
+
+    Args:
+        postgres: a running server to use; without it the house starts one of its own.
+    """
+    # Ray reads these when it is started.
     os.environ.update(
         {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     )
     import ray
 
-    with (
-        tempfile.TemporaryDirectory(prefix="hf") as home,
-        EmbeddedPostgres(Path(home) / "postgres") as postgres,
-    ):
-        dsn = postgres.dsn("bench")
+    with ExitStack() as started:
+        home = started.enter_context(tempfile.TemporaryDirectory(prefix="hf"))
+        if postgres is None:
+            postgres = started.enter_context(EmbeddedPostgres(Path(home) / "postgres"))
+        dsn = postgres.dsn(DATABASE)
         asyncio.run(_prepare(postgres.dsn(), dsn))
+        started.callback(ray.shutdown)
+        handler = signal.getsignal(signal.SIGTERM)
         ray.init(
             address="local",
             include_dashboard=False,
@@ -58,15 +68,15 @@ def private_house() -> Iterator[PrivateHouse]:
             _temp_dir=f"{home}/ray",
             namespace="housefull",
             log_to_driver=False,
+            logging_level=logging.WARNING,
         )
-        try:
-            yield PrivateHouse(dsn, ActorsConfig(ShardMap.even((dsn,)), f"{home}/heartbeats"))
-        finally:
-            ray.shutdown()
+        # Ray's own would abort this process, and nobody would stop the servers.
+        signal.signal(signal.SIGTERM, handler)
+        yield PrivateHouse(dsn, ActorsConfig(ShardMap.even((dsn,)), f"{home}/heartbeats"))
 
 
 async def _prepare(server_dsn: str, dsn: str) -> None:
-    await ensure_database(server_dsn, "bench")
+    await ensure_database(server_dsn, DATABASE)
     await migrate(dsn)
 
 
