@@ -107,6 +107,9 @@ class PostgresStore:
         capacities = [tier.capacity for tier in show.plan.admission_tiers]
         shape = (show.route.leg_count, show.plan.seat_count, capacities)
         epoch, seq = await self._take_epoch(pool, show.show_id, shape)
+        if seq == 0:
+            # Nobody ever wrote anything of it, and older epochs cannot any more.
+            return Activation(epoch, seq, [], [], 0, 0)
         return await self._load(pool, show.show_id, epoch, seq)
 
     async def _take_epoch(
