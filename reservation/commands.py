@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 
 from reservation.ids import BookingId, CustomerId, HoldId
 from reservation.route import Segment
-from reservation.show import OrphanRule, Show
+from reservation.show import OrphanRule
 
 
 class Wish(NamedTuple):

@@ -108,6 +108,8 @@ def ray_environment(
         "RAY_timeout_ms_task_wait_for_death_info": "0",
         "RAY_ROTATION_MAX_BYTES": str(_LOG_FILE_BYTES_MAX),
         "RAY_ROTATION_BACKUP_COUNT": "2",
+        # An ingress that was killed is missed three times before it is replaced.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         # Serve decodes some headers as UTF-8 and fails when they are not: see serve_headers.
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": _SERVE_MIDDLEWARES,
     }

@@ -12,8 +12,10 @@ from persistence.plan_codec import plan_id_of
 from reservation.events import BookingConfirmed, SeatsHeld
 from reservation.rejections import Rejected, Rejection
 from reservation.show import Placement
-from tests.cluster.conftest import Load, RayHouse
 from tests.support.house import confirm, hold, make_listing, make_plan, make_show, until
+from tests.support.ray_house import RayHouse
+from tests.support.ray_load import Load
+from tests.support.recorded_history import Recorder
 
 measured = logging.getLogger("measured")
 
@@ -85,27 +87,26 @@ async def test_many_quiet_shows_share_few_processes(house: RayHouse) -> None:
 async def test_a_show_that_is_moved_under_load_loses_nothing(house: RayHouse) -> None:
     pooled = await house.add_show(placement=Placement.POOLED)
     neighbour = await house.add_show(placement=Placement.POOLED)
-    load = Load(house, pooled, neighbour)
-    await until(lambda: len(load.booked) > 20, timeout_s=30)
+    load = Load(house.refs.ask, [pooled, neighbour])
+    await load.until_booked(20)
     pool = house.actor_of(pooled)
     assert pooled.show_id in {show.show_id for show in (await pool.status()).shows}
     await house.catalogue.set_placement(pooled.show_id, Placement.DEDICATED)
     await pool.hand_over(pooled.show_id)
-    booked = len(load.booked)
-    await until(lambda: len(load.booked) > booked + 40, timeout_s=30)
+    await load.until_booked(40)
     moved = house.actor_of(pooled, Placement.DEDICATED)
     assert [show.show_id for show in (await moved.status()).shows] == [pooled.show_id]
     assert pooled.show_id not in {show.show_id for show in (await pool.status()).shows}
     # And back again, this time without telling the owner: the fence tells it.
     await house.catalogue.set_placement(pooled.show_id, Placement.POOLED)
-    impatient = house.open_refs()
-    assert isinstance(await impatient.ask(pooled.show_id, hold(pooled.show_id, 19_999)), SeatsHeld)
-    booked = len(load.booked)
-    await until(lambda: len(load.booked) > booked + 40, timeout_s=30)
+    impatient = Recorder(house.open_refs().ask)
+    attempt = await impatient.once("impatient", pooled.show_id, hold(pooled.show_id, 19_999))
+    assert isinstance(attempt.outcome, SeatsHeld)
+    await load.until_booked(40)
     await load.stop()
     assert pooled.show_id in {show.show_id for show in (await pool.status()).shows}
     assert load.unknown == 0
-    await load.verify()
+    await house.check_history(load.shows, [*load.recorder.attempts, attempt])
 
 
 async def test_two_processes_that_start_one_actor_at_one_time_get_the_same(

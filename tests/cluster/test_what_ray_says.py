@@ -18,7 +18,7 @@ import ray
 
 from actors.activation import RemoteShowActor
 from reservation.faults import Fault, NotDone, OutcomeUnknown, ShowUnavailable
-from tests.cluster.conftest import RayHouse
+from tests.support.ray_house import RayHouse
 
 CONSTRUCTION_S = 1.5
 
