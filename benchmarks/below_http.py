@@ -28,7 +28,7 @@ from persistence.shards import ShardMap
 from reservation.faults import Fault
 from reservation.ids import CustomerId, ShowId, derive_hold_id
 
-CLIENTS = 256
+CLIENTS = 1_000
 
 RATE_MAX_PER_S = {OURS: 45_000}
 RATE_MAX_OTHERS_PER_S = 9_000

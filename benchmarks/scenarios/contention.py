@@ -1,4 +1,4 @@
-"""Many buyers, few seats, below HTTP: 256 clients ask for two neighbours out of 400 seats.
+"""Many buyers, few seats, below HTTP: a thousand clients ask for two neighbours out of 400 seats.
 
 After a moment everything is taken, and what remains is to say no, as on the evening when a sale
 opens. The rate is of all answers; a no is an answer that somebody waits for.

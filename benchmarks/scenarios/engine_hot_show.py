@@ -1,6 +1,6 @@
 """One hot show below HTTP: durable holds of two free seats a second, and one idle client.
 
-256 clients in this process, which pays for all contenders' clients alike. One idle client then asks
+A thousand clients in this process, which pays for all contenders' clients alike. One idle client then asks
 alone; its answer is compared with one bare commit and one bare Ray call, in turns with it.
 """
 

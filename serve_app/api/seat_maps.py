@@ -10,8 +10,9 @@ What is promised:
 
 * **Not stale by more than a second.** A map shows everything that was committed one second
   before the request came. While the owner lives and readers look, it is a fifth of that.
-* **One version never turns into an older one** in one process while it keeps a copy. Nor for a client that shows the
-  entity tag of the map it has: it is given that version or a newer one, from whichever process.
+* **One version never turns into an older one** in one process while it keeps a copy. Nor for a
+  client that shows the entity tag of the map it has: it is given that version or a newer one, from
+  whichever process.
   A client that shows none, and is answered by another process, may see a map up to a second older
   than the one before.
 * **The database is asked by one at a time** for each show and process, and ten times a second at

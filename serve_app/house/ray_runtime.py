@@ -98,8 +98,10 @@ def ray_environment(
         # Otherwise `uv run housefull` would pack the working directory for every worker.
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        # It looks at every process of the machine, for a dashboard that is not there.
+        # For a dashboard that is not there, an agent would look at every process of the machine
+        # and count the milliseconds of every request once more.
         "REPORTER_UPDATE_INTERVAL_MS": "60000",
+        "RAY_enable_metrics_collection": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_worker_niceness": "0",
         # A stopped actor is replaced after 2 s instead of 7.
