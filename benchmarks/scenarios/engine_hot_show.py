@@ -1,7 +1,7 @@
 """One hot show below HTTP: durable holds of two free seats a second, and one idle client.
 
-A thousand clients in this process, which pays for all contenders' clients alike. One idle client then asks
-alone; its answer is compared with one bare commit and one bare Ray call, in turns with it.
+A thousand clients in this process, which pays for all contenders' clients alike. One idle client
+then asks alone; its answer is compared with one bare commit and one bare Ray call, in turns.
 """
 
 from __future__ import annotations

@@ -210,7 +210,7 @@ class HesitantActor(ShowActor):
     async def submit(self, requests: Sequence[Request]) -> Reply:
         missing = {show_id for show_id, _ in requests if show_id not in self._live}
         faults = await self._activate_all(missing) if missing else {}
-        step = _Step([], {}, {}, {})
+        step = _Step([], {}, {}, set(), {})
         for show_id, command in requests:
             live = self._live.get(show_id)
             if live is None:
@@ -223,7 +223,8 @@ class HesitantActor(ShowActor):
             step.answers.append(outcome)
             step.touched[show_id] = live
         for show_id, live in step.touched.items():
-            self._append(show_id, live)
+            if self._append(show_id, live):
+                step.written.add(show_id)
             step.tails[show_id] = live.tail
         bad_news = await self._wait_durable(step)
         self.bad_news.extend(bad_news.values())
