@@ -106,7 +106,8 @@ class _Channel:
         self._submit = submit
         self._epochs = epochs
         self._loop = asyncio.get_running_loop()
-        # Who was withdrawn stays in these until it is their turn; ``_length`` does not count them.
+        # Who was withdrawn stays in these until its turn or the next look for late ones;
+        # ``_length`` does not count them.
         self._settling: deque[_Waiting] = deque()
         self._claiming: deque[_Waiting] = deque()
         self._length = 0
@@ -177,6 +178,10 @@ class _Channel:
                 waiting.answer.set_exception(ShowUnavailable("the show's actor is busy"))
             else:
                 waiting.answer.set_exception(OutcomeUnknown("no answer within the deadline"))
+        if self._length < len(self._settling) + len(self._claiming):
+            # While no batch leaves, nobody else would take the withdrawn out.
+            self._settling = deque([each for each in self._settling if each.is_in_line])
+            self._claiming = deque([each for each in self._claiming if each.is_in_line])
         if next_s is not None:
             self._look_at(max(next_s, now_s + LATENESS_TOLERATED_S))
 

@@ -160,9 +160,12 @@ class GroupCommitJournal:
             self._silent_since_s = None
             self._flight = {}
 
-    async def _commit(self, entries: dict[ShowId, _Entry]) -> None:
-        """Bring every entry to a certain end. Entries leave the dictionary as they end."""
-        attempt, was_silent = 0, False
+    async def _commit(self, entries: dict[ShowId, _Entry], *, was_silent: bool = False) -> None:
+        """Bring every entry to a certain end. Entries leave the dictionary as they end.
+
+        ``was_silent`` says that an attempt at these entries has had no answer.
+        """
+        attempt = 0
         while entries:
             try:
                 await self._store.append(_parts(entries))
@@ -196,7 +199,7 @@ class GroupCommitJournal:
         if len(entries) > 1:
             for show_id in list(entries):
                 alone = {show_id: entries.pop(show_id)}
-                await self._commit(alone)
+                await self._commit(alone, was_silent=was_silent)
         else:
             (show_id,) = entries
             log.error("%s: a batch of %s cannot be written", self._owner, show_id, exc_info=error)

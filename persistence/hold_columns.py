@@ -14,6 +14,7 @@ from itertools import chain
 import orjson
 
 from persistence.projection import Projection
+from reservation.events import SeatsHeld
 
 _BETWEEN_TEXTS = "\n"
 """The same is in ``append_batch`` of ``sql/journal.sql``. No id and no digest has a line break."""
@@ -37,7 +38,7 @@ def hold_columns(batch: Projection) -> tuple[str, ...]:
         held_at_ms,
         expires_at_ms,
         digests,
-    ) = zip(*held, strict=True) if held else ((),) * 10
+    ) = zip(*held, strict=True) if held else ((),) * len(SeatsHeld._fields)
     from_legs, to_legs = zip(*segments, strict=True) if held else ((), ())
     unclaimed = batch.unclaimed
     return (

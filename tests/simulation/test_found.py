@@ -17,7 +17,7 @@ from persistence.group_commit import GroupCommitJournal
 from persistence.memory_journal import MemoryJournal, MemorySession, MemoryStore
 from persistence.store import Part, ShowsLost, StoreSilent
 from reservation.events import HoldExpired, SeatsHeld
-from reservation.faults import Fault, NotDone, ShowUnavailable
+from reservation.faults import Fault, NotDone, OutcomeUnknown, ShowUnavailable
 from reservation.rejections import Rejected, Rejection
 from tests.simulation.database import ModelDatabase, ModelStore
 from tests.simulation.hosting import Shelf
@@ -32,6 +32,7 @@ from tests.support.house import (
     end_tickers,
     extend,
     hold,
+    make_show,
     turn,
 )
 
@@ -123,6 +124,18 @@ async def test_what_ended_with_not_done_cannot_be_written_by_an_earlier_attempt(
     except ShowsLost:
         return
     assert not is_denied, "said to be not done, and done all the same"
+
+
+async def test_nor_when_the_batch_is_sent_again_show_by_show() -> None:
+    store, other = MemoryStore(), make_show("neighbour")
+    session = SilentThenBroken(store)
+    journal = GroupCommitJournal(session, "owner")
+    for show in (SHOW, other):
+        await journal.activate(show)
+    appended = [journal.append(show.show_id, []) for show in (SHOW, other)]
+    told = await asyncio.gather(*appended, return_exceptions=True)
+    store.write(session.late)  # The first attempt arrives after all.
+    assert [type(each) for each in told] == [OutcomeUnknown, OutcomeUnknown]
 
 
 async def test_an_owner_that_was_replaced_and_is_woken_ends_the_holds_of_the_other() -> None:
