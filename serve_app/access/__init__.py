@@ -1,0 +1,1 @@
+"""Who may come in: signing keys, access tokens, passwords. Knows no HTTP application."""
