@@ -30,7 +30,7 @@ _SOLD_BY_US = """
 SELECT h.hold_id, h.show_id, h.seats, h.from_leg, h.to_leg, h.held_at_ms,
     CASE WHEN b.hold_id IS NULL THEN coalesce(h.ended_at_ms, h.deadline_at_ms)
          ELSE coalesce(b.cancelled_at_ms, $2) END AS until_ms
-FROM hold h LEFT JOIN booking b USING (hold_id) WHERE h.show_id = ANY ($1::text[])
+FROM every_hold h LEFT JOIN booking b USING (hold_id) WHERE h.show_id = ANY ($1::text[])
 """
 _SHOWS_AT_ONCE = 500
 

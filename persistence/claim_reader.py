@@ -21,6 +21,10 @@ from reservation.ids import BookingId, CustomerId, HoldId, ShowId, show_id_of
 _SQL = load_queries("claims.sql")
 
 LIVE_HOLDS_LISTED_MAX = 200
+
+CHANNEL_REASON = "channel"
+"""Why a seat is off general sale that only a channel sells."""
+
 _AFTER_EVERYTHING = 2**63 - 1
 
 
@@ -53,7 +57,8 @@ class SeatMapSnapshot:
         seq: the journal's sequence number at that moment; 0 before the first event.
         taken: seat_index -> legs that are held, booked or blocked, one bit a leg.
         held: the part of ``taken`` that is held and not yet booked.
-        blocked: seat_index -> reason; blocked seats are taken on every leg.
+        blocked: seat_index -> reason; blocked seats are taken on every leg. A channel's seat is
+            among them, ``CHANNEL_REASON``, whoever has it: for everybody else it is off sale.
         admitted: tier_index -> leg -> places held or booked.
     """
 
@@ -65,7 +70,10 @@ class SeatMapSnapshot:
 
 
 class ClaimReader:
-    """Reads what the owners wrote. Never changes anything, never asks an actor.
+    """Reads what the owners wrote. Changes none of it, and never asks an actor.
+
+    New holds may have no rows yet (``persistence.hold_projector``); those that are asked for are
+    given theirs before they are read.
 
     Every method raises ``ShowUnavailable`` when its database is away.
     """
@@ -77,12 +85,19 @@ class ClaimReader:
 
     async def find_hold(self, hold_id: HoldId) -> Hold | None:
         """The hold, with its booking when it was confirmed; None when there is none."""
-        async with reading(self._pool(show_id_of(hold_id))) as connection:
+        show_id = show_id_of(hold_id)
+        async with reading(self._pool(show_id)) as connection:
             row = await connection.fetchrow(_SQL["find_hold"], hold_id)
+            if row is None:
+                await connection.execute(_SQL["project_named"], hold_id, show_id)
+                row = await connection.fetchrow(_SQL["find_hold"], hold_id)
         return hold_of(row) if row is not None else None
 
     async def list_live_holds(self, customer_id: CustomerId) -> list[Hold]:
         """A customer's live holds on all shows, the one that ends first at the top."""
+        await asyncio.gather(
+            *(_fetch(pool, _SQL["project_named"], customer_id, None) for pool in self._pools)
+        )
         pages = await asyncio.gather(
             *(
                 _fetch(pool, _SQL["list_live_holds"], customer_id, LIVE_HOLDS_LISTED_MAX)
@@ -125,7 +140,7 @@ class ClaimReader:
         async with reading(self._pool(show_id)) as connection:
             row = await connection.fetchrow(_SQL["seat_map"], show_id)
         assert row is not None
-        seq, leg_count, claims, holds, blocks, admissions = row
+        seq, leg_count, claims, holds, blocks, admissions, channel_seats = row
         taken = dict(taken_seats(orjson.loads(claims), leg_count))
         held: dict[int, int] = {}
         for from_leg, to_leg, seats in orjson.loads(holds):
@@ -135,7 +150,12 @@ class ClaimReader:
         admitted: dict[int, dict[int, int]] = {}
         for tier_index, leg, count in orjson.loads(admissions):
             admitted.setdefault(tier_index, {})[leg] = count
-        return SeatMapSnapshot(seq, taken, held, dict(orjson.loads(blocks)), admitted)
+        blocked = dict(orjson.loads(blocks))
+        for seat_index in orjson.loads(channel_seats):
+            blocked[seat_index] = CHANNEL_REASON
+            taken[seat_index] = (1 << leg_count) - 1
+            held.pop(seat_index, None)
+        return SeatMapSnapshot(seq, taken, held, blocked, admitted)
 
     def _pool(self, show_id: ShowId) -> Pool:
         return self._pools[self._shards.database_of(show_id)]

@@ -16,15 +16,19 @@ from reservation.events import (
     BookingCancelled,
     BookingConfirmed,
     Event,
+    HeldFromChannel,
     HoldExpired,
     HoldExtended,
     HoldReleased,
     HoldsForgotten,
+    SeatsAllocated,
     SeatsBlocked,
+    SeatsDeallocated,
     SeatsHeld,
     SeatsUnblocked,
+    ShowCancelled,
 )
-from reservation.ids import BookingId, CustomerId, HoldId
+from reservation.ids import BookingId, ChannelId, CustomerId, HoldId
 from reservation.route import Segment
 
 Record: TypeAlias = dict[str, Any]
@@ -131,6 +135,29 @@ _TO_RECORD: dict[type, Callable[[Any], Record]] = {
         "seats": event.seat_indexes,
         "at_ms": event.at_ms,
     },
+    SeatsAllocated: lambda event: {
+        "kind": "seats_allocated",
+        "channel_id": event.channel_id,
+        "seats": event.seat_indexes,
+        "at_ms": event.at_ms,
+    },
+    SeatsDeallocated: lambda event: {
+        "kind": "seats_deallocated",
+        "channel_id": event.channel_id,
+        "seats": event.seat_indexes,
+        "at_ms": event.at_ms,
+    },
+    HeldFromChannel: lambda event: {
+        **_record_held(event.held),
+        "kind": "held_from_channel",
+        "channel_id": event.channel_id,
+    },
+    ShowCancelled: lambda event: {
+        "kind": "show_cancelled",
+        "reason": event.reason,
+        "hold_ids": event.hold_ids,
+        "at_ms": event.at_ms,
+    },
     HoldsForgotten: lambda event: {"kind": "holds_forgotten", "hold_ids": event.hold_ids},
 }
 
@@ -149,6 +176,18 @@ _OF_RECORD: dict[str, Callable[[Record], Event]] = {
         tuple(record["seats"]), record["reason"], record["at_ms"]
     ),
     "seats_unblocked": lambda record: SeatsUnblocked(tuple(record["seats"]), record["at_ms"]),
+    "seats_allocated": lambda record: SeatsAllocated(
+        ChannelId(record["channel_id"]), tuple(record["seats"]), record["at_ms"]
+    ),
+    "seats_deallocated": lambda record: SeatsDeallocated(
+        ChannelId(record["channel_id"]), tuple(record["seats"]), record["at_ms"]
+    ),
+    "held_from_channel": lambda record: HeldFromChannel(
+        ChannelId(record["channel_id"]), held_of(record)
+    ),
+    "show_cancelled": lambda record: ShowCancelled(
+        record["reason"], tuple(HoldId(each) for each in record["hold_ids"]), record["at_ms"]
+    ),
     "holds_forgotten": lambda record: HoldsForgotten(
         tuple(HoldId(hold_id) for hold_id in record["hold_ids"])
     ),

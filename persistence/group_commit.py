@@ -43,18 +43,20 @@ class _Owned(NamedTuple):
 
     epoch: int
     seq: int
+    leg_count: int
 
 
 class _Entry:
     """One show's part of a batch."""
 
-    __slots__ = ("epoch", "events", "future", "seq")
+    __slots__ = ("epoch", "events", "future", "leg_count", "seq")
 
     def __init__(self, future: asyncio.Future[int]) -> None:
         self.future = future
         self.events: list[Event] = []
         self.epoch = 0
         self.seq = 0
+        self.leg_count = 0
 
 
 class GroupCommitJournal:
@@ -85,7 +87,7 @@ class GroupCommitJournal:
         if stale is not None:
             # Decided on the memory of an earlier epoch; ours must not write it.
             self._end(stale, Fenced(f"{show_id} has a newer owner"))
-        self._owned[show_id] = _Owned(activation.epoch, activation.seq)
+        self._owned[show_id] = _Owned(activation.epoch, activation.seq, show.route.leg_count)
         return activation
 
     async def lost(self, show_ids: Iterable[ShowId]) -> set[ShowId]:
@@ -156,6 +158,7 @@ class GroupCommitJournal:
                     self._fail(show_id, entries, Fenced(f"{show_id} is not activated here"))
                 else:
                     entry.epoch, entry.seq = owned.epoch, owned.seq + 1
+                    entry.leg_count = owned.leg_count
             await self._commit(entries)
             self._silent_since_s = None
             self._flight = {}
@@ -226,7 +229,7 @@ class GroupCommitJournal:
         for show_id in show_ids:
             entry = entries.pop(show_id)
             if self._is_owned_by(show_id, entry.epoch):
-                self._owned[show_id] = _Owned(entry.epoch, entry.seq)
+                self._owned[show_id] = _Owned(entry.epoch, entry.seq, entry.leg_count)
             self._end(entry, None)
 
     def _fail(self, show_id: ShowId, entries: dict[ShowId, _Entry], fault: Fault) -> None:
@@ -260,5 +263,6 @@ class GroupCommitJournal:
 
 def _parts(entries: dict[ShowId, _Entry]) -> list[Part]:
     return [
-        Part(show_id, entry.epoch, entry.seq, entry.events) for show_id, entry in entries.items()
+        Part(show_id, entry.epoch, entry.seq, entry.events, entry.leg_count)
+        for show_id, entry in entries.items()
     ]

@@ -23,9 +23,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from reservation.events import Event
+from reservation.events import Event, ShowCancelled
 from reservation.hold import Hold
-from reservation.ids import ShowId
+from reservation.ids import ChannelId, ShowId
 from reservation.show import Show
 
 
@@ -36,7 +36,8 @@ class Activation:
     Shapes:
         holds: live, booked, and ended but not yet forgotten; the ended ones in the order
             they ended (see ``SeatMap.restore``).
-        blocked: (seat_index, reason).
+        blocked, allocated: (seat_index, reason), (seat_index, channel).
+        cancelled: when and why, for a show that is cancelled; without the holds that it ended.
         claimed_seat_legs, claimed_place_legs: what the store's own claims add up to; the
             restored map must count the same.
     """
@@ -47,6 +48,8 @@ class Activation:
     blocked: Sequence[tuple[int, str]]
     claimed_seat_legs: int
     claimed_place_legs: int
+    allocated: Sequence[tuple[int, ChannelId]] = ()
+    cancelled: ShowCancelled | None = None
 
 
 class Journal(Protocol):
@@ -62,6 +65,7 @@ class Journal(Protocol):
         Raises:
             ShowUnavailable: the store cannot be reached or the show is locked; nothing happened
                 that matters (an epoch may have been used up).
+            PlanTooSmall: more was sold from it than its plan has now; nothing happened.
         """
         ...
 

@@ -16,10 +16,10 @@ from persistence.group_commit import GroupCommitJournal
 from persistence.journal import Activation
 from persistence.projection import Projection
 from persistence.store import Part, ShowsLost
-from reservation.events import Event, SeatsHeld
-from reservation.faults import Diverged
+from reservation.events import Event, SeatsHeld, ShowCancelled
+from reservation.faults import Diverged, PlanTooSmall
 from reservation.hold import Booking, BookingState, Hold, HoldState
-from reservation.ids import ShowId
+from reservation.ids import ChannelId, ShowId
 from reservation.show import Show
 
 
@@ -39,8 +39,25 @@ class _StoredShow:
         self.entries: list[Entry] = []
         self.holds: dict[str, Hold] = {}
         self.blocked: dict[int, str] = {}
+        self.channel_of: dict[int, ChannelId] = {}
+        self.cancelled: ShowCancelled | None = None
         self.taken: dict[int, int] = {}
         self.admitted: dict[tuple[int, int], int] = {}
+
+    def revise(self, show: Show) -> None:
+        """Take another plan over, if everything that was sold is in it.
+
+        Raises:
+            PlanTooSmall: it is not.
+        """
+        if show.plan.seat_count < self.show.plan.seat_count:
+            raise PlanTooSmall(f"{show.show_id} has fewer seats than before")
+        tiers = show.plan.admission_tiers
+        if len(tiers) < len(self.show.plan.admission_tiers):
+            raise PlanTooSmall(f"{show.show_id} has fewer tiers than before")
+        if any(count > tiers[tier].capacity for (tier, _), count in self.admitted.items()):
+            raise PlanTooSmall(f"{show.show_id} has sold more places than its tiers have now")
+        self.show = show
 
 
 class MemoryStore:
@@ -64,8 +81,12 @@ class MemoryStore:
 
         Returns:
             The new epoch, and the sequence number it goes on from.
+
+        Raises:
+            PlanTooSmall: see ``Journal.activate``.
         """
         stored = self._shows.setdefault(show.show_id, _StoredShow(show))
+        stored.revise(show)
         stored.epoch += 1
         return stored.epoch, stored.seq
 
@@ -83,6 +104,8 @@ class MemoryStore:
             list(stored.blocked.items()),
             sum(bits.bit_count() for bits in stored.taken.values()),
             sum(stored.admitted.values()),
+            list(stored.channel_of.items()),
+            stored.cancelled,
         )
 
     def holds_of(self, show_id: ShowId) -> list[Hold]:
@@ -143,6 +166,8 @@ class _Change:
         self._sections = projection.sections
         self._holds: dict[str, Hold | None] = {}
         self._blocked: dict[int, str | None] = {}
+        self._channel_of: dict[int, ChannelId | None] = {}
+        self._cancelled: ShowCancelled | None = None
         self._taken: dict[int, int] = {}
         self._admitted: dict[tuple[int, int], int] = {}
 
@@ -167,12 +192,15 @@ class _Change:
             hold.ended_at_ms = row["ended_at_ms"]
         for row in self._sections["booked"]:
             self._book(self._find(row["hold_id"]), row)
+        self._change_sales()
 
     def commit(self) -> None:
         """Change the stored show."""
         stored, part = self._stored, self._part
         _merge(stored.holds, self._holds)
         _merge(stored.blocked, self._blocked)
+        _merge(stored.channel_of, self._channel_of)
+        stored.cancelled = stored.cancelled or self._cancelled
         stored.taken.update(self._taken)
         stored.admitted.update(self._admitted)
         stored.seq = part.seq
@@ -222,6 +250,25 @@ class _Change:
             seat_index = row["seat_index"]
             self._blocked[seat_index] = row["reason"]
             self._claim_seat(seat_index, self._stored.show.route.whole.mask)
+
+    def _change_sales(self) -> None:
+        """What ``change_sales`` does in ``sql/migrations``."""
+        sections = self._sections
+        for row in sections["deallocated"]:
+            if self._stored.channel_of.get(row["seat_index"]) != row["channel_id"]:
+                raise Diverged(f"seat {row['seat_index']} is not the channel's")
+            self._channel_of[row["seat_index"]] = None
+        for row in sections["allocated"]:
+            seat_index = row["seat_index"]
+            if not 0 <= seat_index < self._stored.show.plan.seat_count:
+                raise Diverged(f"seat {seat_index} does not exist")
+            if self._channel_of.get(seat_index, self._stored.channel_of.get(seat_index)):
+                raise Diverged(f"seat {seat_index} has a channel already")
+            self._channel_of[seat_index] = row["channel_id"]
+        for row in sections["show_cancelled"]:
+            if self._stored.cancelled is not None:
+                raise Diverged("the show is cancelled already")
+            self._cancelled = ShowCancelled(row["reason"], (), row["at_ms"])
 
     @property
     def _leg_count(self) -> int:

@@ -16,6 +16,10 @@ _SQL = load_queries("journal.sql")
 OVERDUE_MS = 500
 """An owner ends a hold within a tenth of a second; half a second means that there is none."""
 
+FORGOTTEN_S = 5
+"""An owner makes the rows of new holds when it is calm; a show that has been quiet for so long and
+still has none has no owner."""
+
 SHOWS_AT_ONCE_MAX = 200
 """After a restart of the house thousands may be due; waking all at once would serve nobody."""
 
@@ -33,6 +37,12 @@ class OverdueHolds:
             self._pools = [
                 await open_pool(dsn, "overdue holds", size_max=1) for dsn in self._shards.dsns
             ]
+        await asyncio.gather(
+            *(
+                pool.execute(_SQL["project_forgotten_holds"], FORGOTTEN_S, SHOWS_AT_ONCE_MAX)
+                for pool in self._pools
+            )
+        )
         found = await asyncio.gather(
             *(
                 pool.fetch(_SQL["find_overdue_shows"], OVERDUE_MS, SHOWS_AT_ONCE_MAX)

@@ -2,6 +2,7 @@
 
     Postgres says                                   the store says
     HF004: a newer epoch owns some shows            ShowsLost
+    HF005: the plan has become too small            PlanTooSmall
     no answer, session lost, server stopping        StoreSilent, and the session is dropped
     locked, out of space, too many connections      StoreBusy
     any other error                                 that error: nothing was written
@@ -20,17 +21,19 @@ from typing import Any, TypeVar
 import asyncpg
 import orjson
 
+from persistence.claim_blocks import claims_of
 from persistence.codec import encode_events
 from persistence.group_commit import GroupCommitJournal
-from persistence.hold_columns import hold_columns
+from persistence.hold_projector import HoldProjector
 from persistence.hold_rows import hold_of
 from persistence.journal import Activation
 from persistence.projection import Projection
 from persistence.queries import load_queries
 from persistence.sessions import Connection, Pool, open_pool, open_writer
 from persistence.store import Part, ShowsLost, StoreBusy, StoreSilent
-from reservation.faults import ShowUnavailable
-from reservation.ids import ShowId
+from reservation.events import ShowCancelled
+from reservation.faults import PlanTooSmall, ShowUnavailable
+from reservation.ids import ChannelId, ShowId
 from reservation.show import Show
 
 log = logging.getLogger(__name__)
@@ -87,6 +90,7 @@ class PostgresStore:
         self._owner = owner
         self._writer: Connection | None = None
         self._pool: Pool | None = None
+        self._projector = HoldProjector(self._project_holds)
 
     # -- reading ------------------------------------------------------------------------
 
@@ -126,6 +130,10 @@ class PostgresStore:
                 for owner in await pool.fetch(_SQL["find_owners"], [show_id]):
                     log.warning("ending the sessions of %s, which block %s", owner[3], show_id)
                     await pool.execute(_SQL["terminate_owner"], owner[3])
+            except asyncpg.PostgresError as error:
+                if error.sqlstate == "HF005":
+                    raise PlanTooSmall(f"{show_id}: {error.args[0]}") from error
+                raise
             else:
                 assert row is not None
                 return row[0], row[1]
@@ -137,11 +145,19 @@ class PostgresStore:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             holds = [hold_of(row) for row in await connection.fetch(_SQL["load_holds"], show_id)]
-            blocks = await connection.fetch(_SQL["load_blocks"], show_id)
+            house = await connection.fetch(_SQL["load_house_seats"], show_id)
             claims = await connection.fetchrow(_SQL["count_claims"], show_id)
         assert claims is not None
+        seat_legs, place_legs, reason, cancelled_at_ms = claims
         return Activation(
-            epoch, seq, holds, [(row[0], row[1]) for row in blocks], claims[0], claims[1]
+            epoch,
+            seq,
+            holds,
+            [(seat, reason) for seat, reason, _ in house if reason is not None],
+            seat_legs,
+            place_legs,
+            [(seat, ChannelId(channel)) for seat, _, channel in house if channel is not None],
+            None if reason is None else ShowCancelled(reason, (), cancelled_at_ms),
         )
 
     async def _read(self, work: Callable[[Pool], Coroutine[Any, Any, T]]) -> T:
@@ -176,8 +192,9 @@ class PostgresStore:
             [part.epoch for part in parts],
             [part.seq for part in parts],
             [encode_events(part.events) for part in parts],
-            *hold_columns(projection),
-            orjson.dumps(projection.sections).decode(),
+            *claims_of(projection, [(part.show_id, part.leg_count) for part in parts]),
+            projection.changed,
+            None if projection.is_plain else orjson.dumps(projection.sections).decode(),
         )
         try:
             await self._ask_writer(lambda writer: writer.execute(_SQL["append_batch"], *batch))
@@ -185,6 +202,13 @@ class PostgresStore:
             if error.sqlstate == "HF004":
                 raise ShowsLost([ShowId(each) for each in (error.detail or "").split()]) from error
             raise
+        changed = set(projection.changed)
+        made = {parts[number - 1].show_id for number in set(projection.show_numbers)}
+        self._projector.appended(made - changed, changed)
+
+    async def _project_holds(self, show_ids: Sequence[ShowId], batches: int) -> list[ShowId]:
+        rows = await self._read(lambda pool: pool.fetch(_SQL["project_holds"], show_ids, batches))
+        return [ShowId(show_id) for show_id, has_more in rows if has_more]
 
     async def written(self, parts: Sequence[Part]) -> list[ShowId]:
         """See ``Store.written``."""
@@ -224,6 +248,7 @@ class PostgresStore:
 
     async def close(self) -> None:
         """See ``Store.close``."""
+        await self._projector.close()
         if self._writer is not None:
             await self._writer.close()
         if self._pool is not None:

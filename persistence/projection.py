@@ -16,20 +16,24 @@ from reservation.events import (
     BookingCancelled,
     BookingConfirmed,
     Event,
+    HeldFromChannel,
     HoldExpired,
     HoldExtended,
     HoldReleased,
     HoldsForgotten,
+    SeatsAllocated,
     SeatsBlocked,
+    SeatsDeallocated,
     SeatsHeld,
     SeatsUnblocked,
+    ShowCancelled,
 )
 from reservation.hold import HoldState
-from reservation.ids import HoldId, ShowId
+from reservation.ids import ChannelId, HoldId, ShowId
 
 Row: TypeAlias = dict[str, Any]
 
-SECTIONS = (
+HOLD_SECTIONS = (
     "extended",
     "confirmed",
     "ended",
@@ -37,8 +41,14 @@ SECTIONS = (
     "settled",
     "booked",
     "forgotten",
+)
+OTHER_SECTIONS = (
+    "admitted",
     "blocked",
     "unblocked",
+    "deallocated",
+    "allocated",
+    "show_cancelled",
     "outbox",
 )
 
@@ -50,11 +60,15 @@ class Projection:
         held: new holds, as they were made; almost everything in a busy batch.
         show_numbers: for each of ``held``, which ``add`` it came with, from 1.
         unclaimed: those of ``held`` whose places were given back within the batch.
+        changed: the shows in which something becomes of a hold, new or old.
         sections: every other effect as rows.
             settled: what became of new holds within the batch, apart from their places.
             booked: the bookings among the new holds, cancelled or not.
-            extended, confirmed, ended, cancelled, forgotten: holds that were stored before.
+            extended, confirmed, ended, cancelled, forgotten: holds that were made before.
+            admitted: the unnumbered places of new holds.
             blocked, unblocked: (show_id, seat_index).
+            deallocated, allocated: (show_id, seat_index, channel_id), in this order.
+            show_cancelled: (show_id, reason, at_ms).
             outbox: what the rest of the world learns, numbered within its sequence number.
     """
 
@@ -62,8 +76,16 @@ class Projection:
         self.held: list[SeatsHeld] = []
         self.show_numbers: list[int] = []
         self.unclaimed: set[HoldId] = set()
-        self.sections: dict[str, list[Row]] = {name: [] for name in SECTIONS}
+        self.changed: list[ShowId] = []
+        self.sections: dict[str, list[Row]] = {
+            name: [] for name in (*HOLD_SECTIONS, *OTHER_SECTIONS)
+        }
         self._shows = 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the batch makes holds of numbered seats and does nothing else."""
+        return not any(self.sections.values())
 
     def add(self, show_id: ShowId, seq: int, events: Sequence[Event]) -> None:
         """Add the net effect of one show's events.
@@ -72,9 +94,15 @@ class Projection:
             ValueError: one hold is made twice.
         """
         self._shows += 1
+        before = self._changes()
         new = _ShowProjection(self, show_id, seq).run(events)
         self.held.extend(new)
         self.show_numbers.extend([self._shows] * len(new))
+        if self._changes() > before:
+            self.changed.append(show_id)
+
+    def _changes(self) -> int:
+        return sum(len(self.sections[name]) for name in HOLD_SECTIONS)
 
 
 class _ShowProjection:
@@ -89,19 +117,19 @@ class _ShowProjection:
         self._new_bookings: dict[HoldId, Row] = {}
         self._blocked: dict[int, str] = {}
         self._unblocked: list[int] = []
+        self._allocated: dict[int, ChannelId] = {}
         self._published = 0
 
     def run(self, events: Sequence[Event]) -> list[SeatsHeld]:
         """Add everything but the new holds, and return these."""
         for event in events:
             if isinstance(event, SeatsHeld):
-                if event.hold_id in self._new:
-                    raise ValueError(f"{event.hold_id} is held twice in one batch")
-                self._new[event.hold_id] = event
+                self._hold(event)
             elif isinstance(event, HoldExtended):
                 self._extend(event)
             elif isinstance(event, (HoldReleased, HoldExpired)):
-                self._end(event)
+                state = HoldState.RELEASED if isinstance(event, HoldReleased) else HoldState.EXPIRED
+                self._end(event.hold_id, state, event.at_ms)
             elif isinstance(event, BookingConfirmed):
                 self._confirm(event)
             elif isinstance(event, BookingCancelled):
@@ -112,13 +140,41 @@ class _ShowProjection:
                 self._unblock(event)
             elif isinstance(event, HoldsForgotten):
                 self._forget(event)
+            elif isinstance(event, HeldFromChannel):
+                self._hold(event.held)
+            elif isinstance(event, SeatsAllocated):
+                self._allocated.update(dict.fromkeys(event.seat_indexes, event.channel_id))
+            elif isinstance(event, SeatsDeallocated):
+                self._deallocate(event)
+            elif isinstance(event, ShowCancelled):
+                self._cancel_show(event)
+        for new in self._new.values():
+            if new.admissions and new.hold_id not in self._unclaimed:
+                self._sections["admitted"].append(self._admission_row(new))
         self._sections["settled"].extend(self._settled.values())
         self._sections["extended"].extend(self._extended.values())
         for seat_index in self._unblocked:
             self._sections["unblocked"].append(self._seat_row(seat_index))
         for seat_index, reason in self._blocked.items():
             self._sections["blocked"].append({**self._seat_row(seat_index), "reason": reason})
+        for seat_index, channel_id in self._allocated.items():
+            self._sections["allocated"].append(
+                {**self._seat_row(seat_index), "channel_id": channel_id}
+            )
         return list(self._new.values())
+
+    def _hold(self, held: SeatsHeld) -> None:
+        if held.hold_id in self._new:
+            raise ValueError(f"{held.hold_id} is held twice in one batch")
+        self._new[held.hold_id] = held
+
+    def _admission_row(self, new: SeatsHeld) -> Row:
+        return {
+            "show_id": self._show_id,
+            "from_leg": new.segment.from_leg,
+            "to_leg": new.segment.to_leg,
+            "admissions": new.admissions,
+        }
 
     def _seat_row(self, seat_index: int) -> Row:
         return {"show_id": self._show_id, "seat_index": seat_index}
@@ -146,20 +202,14 @@ class _ShowProjection:
             "deadline_at_ms": event.expires_at_ms,
         }
 
-    def _end(self, event: HoldReleased | HoldExpired) -> None:
-        state = HoldState.RELEASED if isinstance(event, HoldReleased) else HoldState.EXPIRED
-        new = self._new.get(event.hold_id)
+    def _end(self, hold_id: HoldId, state: HoldState, at_ms: int) -> None:
+        new = self._new.get(hold_id)
         if new is not None:
-            self._settle(new).update(state=state.value, ended_at_ms=event.at_ms)
-            self._unclaimed.add(event.hold_id)
+            self._settle(new).update(state=state.value, ended_at_ms=at_ms)
+            self._unclaimed.add(hold_id)
             return
         self._sections["ended"].append(
-            {
-                "show_id": self._show_id,
-                "hold_id": event.hold_id,
-                "state": state.value,
-                "at_ms": event.at_ms,
-            }
+            {"show_id": self._show_id, "hold_id": hold_id, "state": state.value, "at_ms": at_ms}
         )
 
     def _confirm(self, event: BookingConfirmed) -> None:
@@ -174,7 +224,7 @@ class _ShowProjection:
             row["cancelled_at_ms"] = None
             self._new_bookings[event.hold_id] = row
             self._sections["booked"].append(row)
-        self._publish("booking_confirmed", event)
+        self._publish("booking_confirmed", _payload_of(event))
 
     def _cancel(self, event: BookingCancelled) -> None:
         if event.hold_id in self._new:
@@ -184,7 +234,7 @@ class _ShowProjection:
             self._sections["cancelled"].append(
                 {"show_id": self._show_id, "hold_id": event.hold_id, "at_ms": event.at_ms}
             )
-        self._publish("booking_cancelled", event)
+        self._publish("booking_cancelled", _payload_of(event))
 
     def _block(self, event: SeatsBlocked) -> None:
         for seat_index in event.seat_indexes:
@@ -204,9 +254,21 @@ class _ShowProjection:
             else:
                 self._sections["forgotten"].append({"show_id": self._show_id, "hold_id": hold_id})
 
-    def _publish(self, topic: str, event: BookingConfirmed | BookingCancelled) -> None:
-        payload = record_of(event)
-        payload.pop("kind")
+    def _deallocate(self, event: SeatsDeallocated) -> None:
+        for seat_index in event.seat_indexes:
+            # Allocated in this very batch: nothing is left of it.
+            if self._allocated.pop(seat_index, None) is None:
+                row = {**self._seat_row(seat_index), "channel_id": event.channel_id}
+                self._sections["deallocated"].append(row)
+
+    def _cancel_show(self, event: ShowCancelled) -> None:
+        for hold_id in event.hold_ids:
+            self._end(hold_id, HoldState.RELEASED, event.at_ms)
+        row = {"show_id": self._show_id, "reason": event.reason, "at_ms": event.at_ms}
+        self._sections["show_cancelled"].append(row)
+        self._publish("show_cancelled", {"reason": event.reason, "at_ms": event.at_ms})
+
+    def _publish(self, topic: str, payload: Row) -> None:
         self._sections["outbox"].append(
             {
                 "show_id": self._show_id,
@@ -217,3 +279,9 @@ class _ShowProjection:
             }
         )
         self._published += 1
+
+
+def _payload_of(event: BookingConfirmed | BookingCancelled) -> Row:
+    payload = record_of(event)
+    payload.pop("kind")
+    return payload

@@ -22,6 +22,7 @@ class Part(NamedTuple):
     epoch: int
     seq: int
     events: Sequence[Event]
+    leg_count: int
 
 
 class StoreSilent(Exception):
@@ -56,6 +57,7 @@ class Store(Protocol):
 
         Raises:
             ShowUnavailable: it cannot be reached, or the show is locked.
+            PlanTooSmall: see ``Journal.activate``.
         """
         ...
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import NamedTuple
 
+import asyncpg
+
 from persistence.claim_blocks import taken_seats
 from persistence.codec import decode_events
 from persistence.hold_rows import hold_of
@@ -84,8 +86,10 @@ async def _verify(connection: PooledConnection, show_id: ShowId) -> Verdict:
         comparison.fault(f"the journal knows epoch {books.epoch}, its owner row {owner['epoch']}")
     rows = await connection.fetch(_JOURNAL_SQL["load_holds"], show_id)
     comparison.compare_holds(hold_of(row) for row in rows)
-    blocks = await connection.fetch(_JOURNAL_SQL["load_blocks"], show_id)
-    comparison.compare_blocks({row[0]: row[1] for row in blocks})
+    house = await connection.fetch(_JOURNAL_SQL["load_house_seats"], show_id)
+    comparison.compare_blocks({row[0]: row[1] for row in house if row[1] is not None})
+    comparison.compare_channels({row[0]: row[2] for row in house if row[2] is not None})
+    comparison.compare_cancellation(await connection.fetchrow(_SQL["find_cancellation"], show_id))
     claims = await connection.fetch(_SQL["list_claims"], show_id)
     comparison.compare_claims(taken_seats(((row[0], row[1]) for row in claims), owner["leg_count"]))
     admissions = await connection.fetch(_SQL["list_admissions"], show_id)
@@ -150,6 +154,19 @@ class _Comparison:
         for seat_index in sorted(blocked.keys() | told.keys()):
             if blocked.get(seat_index) != told.get(seat_index):
                 self.fault("table and journal disagree about a block", seat_index)
+
+    def compare_channels(self, channel_of: dict[int, str]) -> None:
+        """Every seat that is a channel's."""
+        told = self._books.channel_of
+        for seat_index in sorted(channel_of.keys() | told.keys()):
+            if channel_of.get(seat_index) != told.get(seat_index):
+                self.fault("table and journal disagree about a channel", seat_index)
+
+    def compare_cancellation(self, row: asyncpg.Record | None) -> None:
+        """Whether the show takes place."""
+        told = self._books.cancelled
+        if (None if row is None else tuple(row)) != (told and (told.reason, told.at_ms)):
+            self.fault("table and journal disagree about the show's cancellation")
 
     def compare_claims(self, claims: Iterable[tuple[int, int]]) -> None:
         """Every seat-leg that is taken, in both directions."""

@@ -7,6 +7,17 @@ SELECT h.hold_id, h.customer_id, h.from_leg, h.to_leg, h.seats, h.seat_minor, h.
 FROM hold h LEFT JOIN booking b USING (hold_id)
 WHERE h.hold_id = $1
 
+-- name: project_named
+-- Make the rows of new holds that name a hold or a customer in the journal: of one show, or of all.
+SELECT project_holds(w.show_id, w.seq) FROM (
+    SELECT o.show_id, max(j.seq) AS seq
+    FROM show_owner o JOIN journal j ON j.show_id = o.show_id AND j.seq > o.projected_seq
+    WHERE o.projected_seq < o.seq AND ($2::text IS NULL OR o.show_id = $2)
+        AND position('"' || $1 || '"' IN j.events::text) > 0
+    GROUP BY o.show_id
+    ORDER BY o.show_id
+) w
+
 -- name: list_live_holds
 -- A customer's holds that still keep their places, the one that ends first at the top.
 SELECT h.hold_id, h.customer_id, h.from_leg, h.to_leg, h.seats, h.seat_minor, h.admissions,
@@ -45,8 +56,10 @@ SELECT
     (SELECT coalesce(json_agg(json_build_array(block, taken)), '[]')
      FROM seat_claim WHERE show_id = $1),
     (SELECT coalesce(json_agg(json_build_array(from_leg, to_leg, to_json(seats))), '[]')
-     FROM hold WHERE hold_id BETWEEN holds_from($1) AND holds_to($1) AND state = 'held'),
+     FROM every_hold WHERE show_id = $1 AND hold_id BETWEEN holds_from($1) AND holds_to($1)
+        AND state = 'held'),
     (SELECT coalesce(json_agg(json_build_array(seat_index, reason)), '[]')
      FROM seat_block WHERE show_id = $1),
     (SELECT coalesce(json_agg(json_build_array(tier_index, leg, admitted)), '[]')
-     FROM admission_claim WHERE show_id = $1)
+     FROM admission_claim WHERE show_id = $1),
+    (SELECT coalesce(json_agg(seat_index), '[]') FROM channel_seat WHERE show_id = $1)

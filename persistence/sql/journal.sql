@@ -2,20 +2,28 @@
 -- One batch of one or many shows, durable together.
 SELECT append_batch($1::text[], $2::bigint[], $3::bigint[], $4::json[], ROW(
     $5::text::integer[],
-    string_to_array($6, E'\n'),
-    string_to_array($7, E'\n'),
-    $8::text::integer[],
-    $9::text::integer[],
-    $10::text::integer[],
-    $11::text::integer[],
-    $12::text::bigint[],
-    string_to_array($13, E'\n'),
-    string_to_array($14, E'\n'),
-    $15::text::bigint[],
-    $16::text::bigint[],
-    string_to_array($17, E'\n'),
-    $18::text::integer[]
-)::new_holds, $19::jsonb)
+    $6::text::integer[],
+    $7::text::bit varying[],
+    $8::text::integer[]
+)::block_claims, $9::text[], $10::jsonb)
+
+-- name: project_holds
+-- Make the rows of the oldest batches of these shows that have none yet, and say which shows have
+-- more of them. In the order in which a batch of several shows locks them.
+SELECT w.show_id, w.seq < w.last FROM (
+    SELECT o.show_id, least(o.projected_seq + $2, o.seq) AS seq, o.seq AS last
+    FROM show_owner o WHERE o.show_id = ANY ($1::text[]) AND o.projected_seq < o.seq
+    ORDER BY o.show_id
+) w, project_holds(w.show_id, w.seq)
+
+-- name: project_forgotten_holds
+-- The same for shows whose owner has had time to do it and has not: it is gone.
+SELECT project_holds(w.show_id, w.seq) FROM (
+    SELECT o.show_id, o.seq FROM show_owner o JOIN journal j USING (show_id, seq)
+    WHERE o.projected_seq < o.seq AND j.at < now() - make_interval(secs => $1::integer)
+    ORDER BY o.show_id
+    LIMIT $2
+) w
 
 -- name: activate_show
 -- The next epoch of a show, and how far its journal is.
@@ -27,19 +35,22 @@ SELECT h.hold_id, h.customer_id, h.from_leg, h.to_leg, h.seats, h.seat_minor, h.
     h.arrangement, h.held_at_ms, h.expires_at_ms, h.request_digest, h.deadline_at_ms,
     h.ended_at_ms, h.state, b.booking_id, b.payment, b.amount_minor, b.confirmed_at_ms,
     b.cancelled_at_ms
-FROM hold h LEFT JOIN booking b USING (hold_id)
-WHERE h.hold_id BETWEEN holds_from($1) AND holds_to($1)
+FROM every_hold h LEFT JOIN booking b USING (hold_id)
+WHERE h.show_id = $1 AND h.hold_id BETWEEN holds_from($1) AND holds_to($1)
 ORDER BY h.ended_at_ms NULLS FIRST, h.seq
 
--- name: load_blocks
--- Seats that are off sale.
-SELECT seat_index, reason FROM seat_block WHERE show_id = $1
+-- name: load_house_seats
+-- Seats that are not on general sale: blocked for a reason, or a channel's.
+SELECT seat_index, reason, NULL AS channel_id FROM seat_block WHERE show_id = $1
+UNION ALL SELECT seat_index, NULL, channel_id FROM channel_seat WHERE show_id = $1
 
 -- name: count_claims
--- What the claims add up to, counted without the holds.
+-- What the claims add up to, counted without the holds; and whether the show is cancelled.
 SELECT
     (SELECT coalesce(sum(bit_count(taken)), 0)::bigint FROM seat_claim WHERE show_id = $1),
-    (SELECT coalesce(sum(admitted), 0)::bigint FROM admission_claim WHERE show_id = $1)
+    (SELECT coalesce(sum(admitted), 0)::bigint FROM admission_claim WHERE show_id = $1),
+    c.reason, c.at_ms
+FROM (SELECT) one LEFT JOIN cancelled_show c ON c.show_id = $1
 
 -- name: find_owners
 -- Who may write these shows, and how far their journals are.

@@ -6,6 +6,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from typing import Protocol
 
 import asyncpg
@@ -21,16 +22,21 @@ from reservation.events import (
     BookingCancelled,
     BookingConfirmed,
     Event,
+    HeldFromChannel,
     HoldExpired,
     HoldExtended,
     HoldReleased,
     HoldsForgotten,
+    SeatsAllocated,
     SeatsBlocked,
+    SeatsDeallocated,
     SeatsHeld,
     SeatsUnblocked,
+    ShowCancelled,
 )
-from reservation.faults import Diverged, Fault, Fenced
-from reservation.ids import CustomerId, HoldId, booking_id_of, derive_hold_id
+from reservation.faults import Diverged, Fault, Fenced, PlanTooSmall
+from reservation.hold import HoldState
+from reservation.ids import ChannelId, CustomerId, HoldId, booking_id_of, derive_hold_id
 from reservation.route import Segment
 from reservation.seat_assignment import SeatChooser
 from reservation.seat_map import SeatMap
@@ -44,6 +50,7 @@ AT_MS = 1_700_000_000_000
 LEGS = 3
 SHOW = make_show("hall", legs=LEGS, capacities=(4, 2))
 OTHER = make_show("neighbour", legs=2)
+FANS, PRESS = ChannelId("chn_fans"), ChannelId("chn_press")
 
 
 class Store(Protocol):
@@ -191,7 +198,9 @@ def forgotten(*numbers: int) -> HoldsForgotten:
 def restore(show: Show, activation: Activation) -> SeatMap:
     """The map as an actor would have it; its claims must be those that the store counted."""
     seat_map = SeatMap(show, SeatChooser(show.plan))
-    seat_map.restore(activation.holds, activation.blocked)
+    seat_map.restore(
+        activation.holds, activation.blocked, activation.allocated, activation.cancelled
+    )
     assert seat_map.occupancy.claimed_seat_legs() == activation.claimed_seat_legs
     assert seat_map.occupancy.claimed_place_legs() == activation.claimed_place_legs
     return seat_map
@@ -482,8 +491,6 @@ CONTRADICTIONS: dict[str, tuple[list[Event], list[Event]]] = {
     "a seat blocked twice": ([blocked(0)], [blocked(0)]),
     "a seat twice in one hold": ([], [held(1, 0, 0)]),
     "the same hold twice in one batch": ([], [held(1, 0), held(1, 1)]),
-    "the same hold twice in two batches": ([held(1, 0)], [held(1, 1)]),
-    "an ended hold again": ([held(1, 0), released(1)], [held(1, 0)]),
     "a seat beyond the plan": ([], [held(1, 11)]),
     "a seat below zero": ([], [held(1, -1)]),
     "a block beyond the plan": ([], [blocked(11)]),
@@ -546,6 +553,30 @@ async def test_a_contradiction_is_refused_whatever_its_writer_believes(
     assert state_of(restore(SHOW, activation)) == state_of(map_after(SHOW, before))
     assert activation.seq == len(await store.rows(SHOW)) == (1 if before else 0)
     assert await journal.append(SHOW.show_id, [held(90, 7)]) == activation.seq + 1
+
+
+SECOND_LIVES = {
+    "the same hold twice": ([held(1, 0)], [held(1, 1)]),
+    "an ended hold again": ([held(1, 0), released(1)], [held(1, 0)]),
+}
+
+
+@pytest.mark.parametrize("name", SECOND_LIVES)
+async def test_a_hold_that_is_made_twice_is_noticed_before_anything_becomes_of_it(
+    store: Store, name: str
+) -> None:
+    before, wrong = SECOND_LIVES[name]
+    journal = store.open()
+    await journal.activate(SHOW)
+    await journal.append(SHOW.show_id, before)
+    try:
+        await journal.append(SHOW.show_id, wrong)
+    except Diverged:
+        pass
+    else:
+        # Its row is made later, and cannot be.
+        assert type(await fault_of(journal.append(SHOW.show_id, [confirmed(1)]))) is Diverged
+    assert isinstance(await fault_of(journal.append(SHOW.show_id, [held(91, 8)])), Fault)
 
 
 # -- waiting, leaving -----------------------------------------------------------------------------
@@ -683,3 +714,139 @@ async def test_a_store_hands_out_copies(store: Store) -> None:
     hold.expires_at_ms = 1
     (again,) = (await journal.activate(SHOW)).holds
     assert again.expires_at_ms == AT_MS + 10_000
+
+
+# -- changes of a show on sale ---------------------------------------------------------------------
+
+
+async def test_channels_and_the_end_of_a_show_are_remembered(store: Store) -> None:
+    journal = store.open()
+    await journal.activate(SHOW)
+    through = HeldFromChannel(FANS, held(1, 0))
+    events: list[Event] = [SeatsAllocated(FANS, (0, 1, 2), AT_MS), through]
+    await journal.append(SHOW.show_id, events)
+    await journal.append(SHOW.show_id, [SeatsDeallocated(FANS, (1,), AT_MS)])
+    await journal.append(SHOW.show_id, [SeatsAllocated(PRESS, (1, 3), AT_MS)])
+    activation = await journal.activate(SHOW)
+    assert sorted(activation.allocated) == [(0, FANS), (1, PRESS), (2, FANS), (3, PRESS)]
+    assert activation.claimed_seat_legs == 1, "a channel's free seats are nobody's"
+    assert activation.cancelled is None
+    assert restore(SHOW, activation).house.channel_of == dict(activation.allocated)
+    ended = ShowCancelled("storm", (hold_id(1),), AT_MS + 5)
+    await journal.append(SHOW.show_id, [ended])
+    activation = await journal.activate(SHOW)
+    assert activation.cancelled == ShowCancelled("storm", (), AT_MS + 5)
+    assert activation.claimed_seat_legs == 0
+    (hold,) = activation.holds
+    assert (hold.state, hold.ended_at_ms) == (HoldState.RELEASED, AT_MS + 5)
+    _, _, first = (await store.rows(SHOW))[0]
+    assert first == [
+        SeatsAllocated(FANS, (0, 1, 2), AT_MS),
+        through,
+    ]
+
+
+async def test_a_seat_goes_through_many_hands_in_one_batch(store: Store) -> None:
+    journal = store.open()
+    await journal.activate(SHOW)
+    await journal.append(SHOW.show_id, [SeatsAllocated(FANS, (0, 1), AT_MS)])
+    await journal.append(
+        SHOW.show_id,
+        [
+            HeldFromChannel(FANS, held(1, 0)),
+            released(1),
+            SeatsDeallocated(FANS, (0, 1), AT_MS),
+            SeatsAllocated(PRESS, (1, 2), AT_MS),
+            held(2, 0),
+            released(2),
+            blocked(0),
+            unblocked(0),
+            SeatsAllocated(FANS, (0,), AT_MS),
+            HeldFromChannel(FANS, held(3, 0)),
+            SeatsDeallocated(PRESS, (2,), AT_MS),
+        ],
+    )
+    activation = await journal.activate(SHOW)
+    assert sorted(activation.allocated) == [(0, FANS), (1, PRESS)]
+    assert activation.claimed_seat_legs == 1
+    restore(SHOW, activation)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        SeatsAllocated(PRESS, (0,), AT_MS),
+        SeatsAllocated(PRESS, (10_000,), AT_MS),
+        SeatsDeallocated(PRESS, (0,), AT_MS),
+        SeatsDeallocated(FANS, (5,), AT_MS),
+    ],
+    ids=["another's seat", "no seat", "a stranger's seat", "a free seat"],
+)
+async def test_a_channel_that_memory_has_wrong_diverges(store: Store, event: Event) -> None:
+    journal = store.open()
+    await journal.activate(SHOW)
+    await journal.append(SHOW.show_id, [SeatsAllocated(FANS, (0,), AT_MS)])
+    assert isinstance(await fault_of(journal.append(SHOW.show_id, [event])), Diverged)
+    activation = await journal.activate(SHOW)
+    assert (activation.seq, list(activation.allocated)) == (1, [(0, FANS)])
+
+
+async def test_a_show_is_cancelled_once(store: Store) -> None:
+    journal = store.open()
+    await journal.activate(SHOW)
+    await journal.append(SHOW.show_id, [ShowCancelled("storm", (), AT_MS)])
+    again = ShowCancelled("again", (), AT_MS)
+    assert isinstance(await fault_of(journal.append(SHOW.show_id, [again])), Diverged)
+    assert (await journal.activate(SHOW)).cancelled == ShowCancelled("storm", (), AT_MS)
+
+
+async def test_a_fenced_owner_cannot_change_the_sales_of_a_show(store: Store) -> None:
+    old, new = store.open(), store.open()
+    await old.activate(SHOW)
+    await new.activate(SHOW)
+    change = SeatsAllocated(FANS, (0,), AT_MS)
+    assert isinstance(await fault_of(old.append(SHOW.show_id, [change])), Fenced)
+    assert list((await new.activate(SHOW)).allocated) == []
+
+
+def revised(**changes: object) -> Show:
+    return replace(SHOW, plan=make_show("contract", **changes).plan)  # type: ignore[arg-type]
+
+
+async def test_a_plan_may_grow_while_its_show_is_on_sale(store: Store) -> None:
+    journal = store.open()
+    seat_count = SHOW.plan.seat_count
+    places = [tier.capacity for tier in SHOW.plan.admission_tiers]
+    larger = revised(rows=(seat_count, 4), capacities=(*(count + 1 for count in places), 7))
+    await journal.activate(SHOW)
+    await journal.append(SHOW.show_id, [held(1, 0, seat_count - 1)])
+    assert (await journal.activate(larger)).epoch == 2
+    await journal.append(
+        SHOW.show_id, [held(2, seat_count, seat_count + 3, places=((len(places), 7),))]
+    )
+    activation = await journal.activate(larger)
+    assert activation.claimed_seat_legs == 4
+    restore(larger, activation)
+    beyond = journal.append(SHOW.show_id, [held(3, seat_count + 4)])
+    assert isinstance(await fault_of(beyond), Diverged)
+    taken = journal.append(SHOW.show_id, [held(4, seat_count - 1)])
+    assert isinstance(await fault_of(taken), Diverged | Fenced)
+
+
+async def test_a_plan_that_is_too_small_is_refused_and_changes_nothing(store: Store) -> None:
+    journal = store.open()
+    large = revised(rows=(6,), capacities=(5, 5))
+    await journal.activate(large)
+    await journal.append(SHOW.show_id, [held(1, 0, places=((0, 4),))])
+    for smaller in (
+        revised(rows=(5,), capacities=(5, 5)),
+        revised(rows=(6,), capacities=(5,)),
+        revised(rows=(6,), capacities=(3, 5)),
+    ):
+        with pytest.raises(PlanTooSmall):
+            await journal.activate(smaller)
+    assert await journal.append(SHOW.show_id, [held(2, 1)]) == 2, "it goes on as it was"
+    fewer = revised(rows=(6,), capacities=(4, 5))
+    assert (await journal.activate(fewer)).epoch == 2
+    full = journal.append(SHOW.show_id, [held(3, places=((0, 1),))])
+    assert isinstance(await fault_of(full), Diverged)

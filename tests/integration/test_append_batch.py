@@ -10,13 +10,20 @@ from typing import Any
 import asyncpg
 import pytest
 
-from persistence.claim_blocks import BLOCK_BITS_MAX, taken_seats
+from persistence.claim_blocks import BLOCK_BITS_MAX, claims_of, taken_seats
 from persistence.codec import encode_events
-from persistence.hold_columns import hold_columns
 from persistence.projection import Projection
 from persistence.queries import load_queries
 from persistence.sessions import Connection
-from reservation.events import BookingCancelled, BookingConfirmed, Event, HoldReleased, SeatsHeld
+from reservation.commands import CancelShow
+from reservation.events import (
+    BookingCancelled,
+    BookingConfirmed,
+    Event,
+    HoldReleased,
+    SeatsHeld,
+    ShowCancelled,
+)
 from reservation.ids import ShowId, derive_hold_id
 from reservation.show import Show
 from tests.conftest import House
@@ -36,6 +43,8 @@ TABLES = (
     "booking",
     "journal",
     "outbox",
+    "channel_seat",
+    "cancelled_show",
 )
 
 
@@ -53,7 +62,12 @@ async def superuser(empty_house: House) -> AsyncIterator[Connection]:
     await connection.close()
 
 
+LEGS: dict[ShowId, int] = {}
+"""Of every show that was activated here."""
+
+
 async def activate(connection: Connection, show: Show, owner: str = "test") -> tuple[int, int]:
+    LEGS[show.show_id] = show.route.leg_count
     capacities = [tier.capacity for tier in show.plan.admission_tiers]
     row = await connection.fetchrow(
         SQL["activate_show"],
@@ -81,8 +95,9 @@ async def append(connection: Connection, *parts: Part) -> None:
         [part[1] for part in parts],
         [part[2] for part in parts],
         [encode_events(part[3]) for part in parts],
-        *hold_columns(projection),
-        json.dumps(projection.sections),
+        *claims_of(projection, [(part[0], LEGS.get(part[0], 1)) for part in parts]),
+        projection.changed,
+        None if projection.is_plain else json.dumps(projection.sections),
     )
 
 
@@ -99,10 +114,13 @@ def full_life() -> list[Event]:
         life = RandomLife(SHOW, seed)
         for _ in range(60):
             life.step()
-        places = life.seat_map.occupancy.claimed_place_legs()
         is_booked = any(isinstance(event, BookingConfirmed) for event in life.history)
-        if life.seat_map.blocked and places and is_booked:
-            return life.history
+        cancelled = life.seat_map.decide(CancelShow("storm"), life.now_ms)
+        assert isinstance(cancelled, ShowCancelled)
+        life.seat_map.apply(cancelled)
+        house, places = life.seat_map.house, life.seat_map.occupancy.claimed_place_legs()
+        if house.blocked and house.channel_of and places and is_booked:
+            return [*life.history, cancelled]
     raise AssertionError("no such life")
 
 
@@ -154,10 +172,11 @@ async def test_the_application_can_call_no_inner_function_and_disable_nothing(
         "keep_holds('{}')",
         "free_places('{}')",
         "forget_holds('{}')",
-        "claim_places('{}', '{}', '{}', '{}', NULL, '{}')",
+        "claim_places('{}', '{}', '{}', NULL)",
         "settle_new_holds('{}')",
         "change_admissions('[]', 1)",
         "refuse('HF001', 'x', 1, 1)",
+        "change_sales('{}')",
     ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await application.execute(f"SELECT {call}")
@@ -166,8 +185,8 @@ async def test_the_application_can_call_no_inner_function_and_disable_nothing(
         "SET session_replication_role = replica",
         "CREATE TABLE mine (n integer)",
         "CREATE FUNCTION bit_count(bit) RETURNS bigint LANGUAGE sql RETURN 0",
-        "CREATE OR REPLACE FUNCTION append_batch(text[], bigint[], bigint[], json[], new_holds,"
-        " jsonb) RETURNS void LANGUAGE sql AS ''",
+        "CREATE OR REPLACE FUNCTION append_batch(text[], bigint[], bigint[], json[], block_claims,"
+        " text[], jsonb) RETURNS void LANGUAGE sql AS ''",
     ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await application.execute(statement)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from persistence.claim_reader import ClaimReader, SeatMapSnapshot
+from persistence.claim_reader import CHANNEL_REASON, ClaimReader, SeatMapSnapshot
 from persistence.postgres_journal import PostgresJournal
 from persistence.sessions import Pool
 from persistence.shards import ShardMap
@@ -97,7 +97,10 @@ def snapshot_of(seat_map: SeatMap, seq: int) -> SeatMapSnapshot:
         for tier, counters in enumerate(seat_map.occupancy.admitted)
         if any(counters)
     }
-    return SeatMapSnapshot(seq, taken, held, dict(seat_map.blocked), admitted)
+    channel_of = seat_map.house.channel_of
+    held = {seat: legs for seat, legs in held.items() if seat not in channel_of}
+    blocked = {**seat_map.blocked, **dict.fromkeys(channel_of, CHANNEL_REASON)}
+    return SeatMapSnapshot(seq, taken, held, blocked, admitted)
 
 
 def without_empty_counters(snapshot: SeatMapSnapshot) -> SeatMapSnapshot:

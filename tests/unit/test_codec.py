@@ -15,18 +15,23 @@ from reservation.events import (
     BookingCancelled,
     BookingConfirmed,
     Event,
+    HeldFromChannel,
     HoldExpired,
     HoldExtended,
     HoldReleased,
     HoldsForgotten,
+    SeatsAllocated,
     SeatsBlocked,
+    SeatsDeallocated,
     SeatsHeld,
     SeatsUnblocked,
+    ShowCancelled,
 )
-from reservation.ids import BookingId, CustomerId, HoldId
+from reservation.ids import BookingId, ChannelId, CustomerId, HoldId
 from reservation.route import Segment
 from tests.support.histories import RandomLife, make_show
 
+CHANNEL = ChannelId("chn_1")
 HOLD, BOOKING = HoldId("hld_1"), BookingId("bkg_1")
 
 # What is in databases already. A change here is a change of history: add a kind instead.
@@ -66,7 +71,27 @@ STORED = [
     ),
     ('{"kind":"seats_unblocked","seats":[1,2],"at_ms":9}', SeatsUnblocked((1, 2), 9)),
     ('{"kind":"holds_forgotten","hold_ids":["hld_1"]}', HoldsForgotten((HOLD,))),
+    (
+        '{"kind":"seats_allocated","channel_id":"chn_1","seats":[1,2],"at_ms":9}',
+        SeatsAllocated(CHANNEL, (1, 2), 9),
+    ),
+    (
+        '{"kind":"seats_deallocated","channel_id":"chn_1","seats":[1,2],"at_ms":9}',
+        SeatsDeallocated(CHANNEL, (1, 2), 9),
+    ),
+    (
+        '{"kind":"show_cancelled","reason":"storm","hold_ids":["hld_1"],"at_ms":9}',
+        ShowCancelled("storm", (HOLD,), 9),
+    ),
 ]
+_HELD_TEXT, _HELD = STORED[0]
+assert isinstance(_HELD, SeatsHeld)
+STORED.append(
+    (
+        _HELD_TEXT.replace('"seats_held"', '"held_from_channel","channel_id":"chn_1"'),
+        HeldFromChannel(CHANNEL, _HELD),
+    )
+)
 
 
 def test_every_kind_of_event_is_pinned_down() -> None:
@@ -85,20 +110,25 @@ amounts = st.integers(0, limits.AMOUNT_MINOR_MAX)
 instants = st.integers(0, 2**53 - 1)
 texts = st.text(st.characters(exclude_categories=("Cs",)))
 seat_tuples = st.lists(st.integers(0, limits.SEATS_PER_PLAN_MAX - 1)).map(tuple)
+holds = st.builds(
+    SeatsHeld,
+    texts,
+    texts,
+    st.builds(Segment, st.integers(0, 254), st.integers(1, 255)),
+    seat_tuples,
+    st.lists(amounts).map(tuple),
+    st.lists(st.tuples(st.integers(0, 9), st.integers(1, 10**6), amounts)).map(tuple),
+    st.sampled_from(Arrangement),
+    instants,
+    instants,
+    texts,
+)
 events = st.one_of(
-    st.builds(
-        SeatsHeld,
-        texts,
-        texts,
-        st.builds(Segment, st.integers(0, 254), st.integers(1, 255)),
-        seat_tuples,
-        st.lists(amounts).map(tuple),
-        st.lists(st.tuples(st.integers(0, 9), st.integers(1, 10**6), amounts)).map(tuple),
-        st.sampled_from(Arrangement),
-        instants,
-        instants,
-        texts,
-    ),
+    holds,
+    st.builds(HeldFromChannel, texts, holds),
+    st.builds(SeatsAllocated, texts, seat_tuples, instants),
+    st.builds(SeatsDeallocated, texts, seat_tuples, instants),
+    st.builds(ShowCancelled, texts, st.lists(texts).map(tuple), instants),
     st.builds(HoldExtended, texts, instants),
     st.builds(HoldReleased, texts, instants),
     st.builds(HoldExpired, texts, instants),

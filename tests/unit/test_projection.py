@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from persistence.hold_columns import hold_columns
+from persistence.claim_blocks import BLOCK_BITS_MAX, claims_of, taken_seats
 from persistence.memory_journal import MemoryStore
-from persistence.projection import SECTIONS, Projection
+from persistence.projection import HOLD_SECTIONS, OTHER_SECTIONS, Projection
 from persistence.store import Part
 from reservation.events import (
     Arrangement,
@@ -72,7 +72,9 @@ def effect(*events: Event) -> dict[str, list[dict[str, Any]]]:
     """The sections that are not empty; the outbox is looked at elsewhere."""
     projection = Projection()
     projection.add(SHOW, 7, events)
-    assert set(projection.sections) == set(SECTIONS)
+    assert set(projection.sections) == {*HOLD_SECTIONS, *OTHER_SECTIONS}
+    is_changed = any(projection.sections[name] for name in HOLD_SECTIONS)
+    assert projection.changed == ([SHOW] if is_changed else [])
     rows = {name: rows for name, rows in projection.sections.items() if rows and name != "outbox"}
     if projection.held:
         rows["held"] = [
@@ -228,47 +230,73 @@ def test_shows_in_one_batch_do_not_mix() -> None:
     ]
 
 
-def test_columns_are_as_long_as_there_are_holds_and_seats() -> None:
-    projection = Projection()
-    admitted = held(TWO, 6, 7, 8)._replace(admissions=((0, 2, 50), (1, 1, 70)))
-    projection.add(SHOW, 7, [held(), admitted, released()])
-    assert hold_columns(projection) == (
-        "{1, 1}",
-        f"{ONE}\n{TWO}",
-        f"{ANN}\n{ANN}",
-        "{0, 0}",
-        "{1, 1}",
-        "{1, 3}",
-        "{5, 6, 7, 8}",
-        "{100, 100, 100, 100}",
-        "[]\n[[0,2,50],[1,1,70]]",
-        "named\nnamed",
-        "{1000, 1000}",
-        "{2000, 2000}",
-        "digest\ndigest",
-        "{1}",
-    )
+def test_the_places_without_numbers_of_a_hold_are_admitted_unless_it_ended() -> None:
+    admitted = held()._replace(admissions=((0, 2, 50), (1, 1, 70)))
+    row = {"show_id": SHOW, "from_leg": 0, "to_leg": 1, "admissions": admitted.admissions}
+    assert effect(admitted)["admitted"] == [row]
+    assert "admitted" not in effect(admitted, released())
 
 
-@pytest.mark.parametrize("field", ["hold_id", "customer_id", "request_digest"])
-def test_a_line_break_cannot_make_two_holds_of_one(field: str) -> None:
-    projection = Projection()
-    projection.add(SHOW, 7, [held(), held(TWO, 6)._replace(**{field: "one\ntwo"})])
-    with pytest.raises(ValueError, match="line break"):
-        hold_columns(projection)
+def claimed(*shows: tuple[int, Sequence[Event]]) -> dict[tuple[int, int], tuple[int, int]]:
+    """(number of the show, seat) -> its legs, and the count of legs of its block."""
+    projection, shapes = Projection(), []
+    for number, (legs, events) in enumerate(shows):
+        shapes.append((ShowId(f"shw_{number:016}"), legs))
+        projection.add(shapes[-1][0], 7, events)
+    found = {}
+    columns = (column[1:-1].split(",") for column in claims_of(projection, shapes))
+    for number_text, block, mask, count in zip(*columns, strict=True):
+        legs = shapes[int(number_text) - 1][1]
+        assert len(mask) == BLOCK_BITS_MAX // legs * legs
+        for seat, taken in taken_seats([(int(block), mask)], legs):
+            found[int(number_text), seat] = (taken, int(count))
+    return found
 
 
-def test_a_batch_without_new_holds_has_as_many_columns() -> None:
-    empty, one = Projection(), Projection()
-    one.add(SHOW, 7, [held()])
-    assert len(hold_columns(empty)) == len(hold_columns(one))
-    assert set(hold_columns(empty)) == {"", "{}"}
+def test_claims_are_the_bits_of_the_legs_ridden_in_their_blocks() -> None:
+    ride = held(ONE, 3, 342)._replace(segment=Segment(1, 3), seat_minor=(1, 1))
+    assert claimed((3, [ride]), (1, [held(TWO, 1023, 1024)])) == {
+        (1, 3): (0b110, 2),
+        (1, 342): (0b110, 2),
+        (2, 1023): (1, 1),
+        (2, 1024): (1, 1),
+    }
+
+
+def test_what_was_given_back_is_not_claimed_and_what_is_blocked_is_claimed_whole() -> None:
+    assert claimed((2, [held(ONE, 5), released(), SeatsBlocked((6,), "", 1)])) == {
+        (1, 6): (0b11, 2)
+    }
+
+
+def test_claims_that_overlap_are_counted_twice() -> None:
+    assert claimed((1, [held(ONE, 5), held(TWO, 5)])) == {(1, 5): (1, 2)}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"segment": Segment(0, 2)},
+        {"segment": Segment(-1, 1)},
+        {"segment": Segment(1, 1)},
+        {"seat_minor": ()},
+        {"seat_minor": (-1,)},
+        {"expires_at_ms": "soon"},
+        {"expires_at_ms": 999},
+    ],
+)
+@pytest.mark.parametrize("rest", [(), (released(),)], ids=["held", "released"])
+def test_a_hold_whose_row_could_not_be_made_is_not_written(
+    wrong: dict[str, Any], rest: tuple[Event, ...]
+) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        claimed((1, [held()._replace(**wrong), *rest]))
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_life_leaves_the_same_state_however_it_is_cut_into_batches(seed: int) -> None:
     show = make_show("cut", legs=1 + seed % 3, capacities=(6, 2))
-    life = RandomLife(show, seed)
+    life = RandomLife(show, seed, cancels=0.002)
     for _ in range(250):
         life.step()
     for batch_max in (1, 4, 60, len(life.history)):
@@ -277,11 +305,13 @@ def test_a_life_leaves_the_same_state_however_it_is_cut_into_batches(seed: int) 
         rest, seq = life.history, 0
         while rest:
             count, seq = rng.randint(1, batch_max), seq + 1
-            store.write([Part(show.show_id, epoch, seq, rest[:count])])
+            store.write([Part(show.show_id, epoch, seq, rest[:count], show.route.leg_count)])
             rest = rest[count:]
         activation = store.activate(show)
         seat_map = SeatMap(show, SeatChooser(show.plan))
-        seat_map.restore(activation.holds, activation.blocked)
+        seat_map.restore(
+            activation.holds, activation.blocked, activation.allocated, activation.cancelled
+        )
         assert state_of(seat_map) == state_of(life.seat_map)
         assert activation.claimed_seat_legs == life.seat_map.occupancy.claimed_seat_legs()
         assert activation.claimed_place_legs == life.seat_map.occupancy.claimed_place_legs()

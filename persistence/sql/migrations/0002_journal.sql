@@ -9,6 +9,7 @@
 --   HF002  a claim overlaps another one, or a claim to give back is not there
 --   HF003  an epoch or a sequence number went backwards
 --   HF004  a newer epoch owns a show; DETAIL lists the shows that the caller has lost
+--   HF005  more was sold of the show than its plan has now (activate_show)
 -- The first three mean that the owner's memory is wrong. Whatever is raised, nothing is written.
 --
 -- All instants are Unix milliseconds by this server's clock (house_now_ms).
@@ -18,20 +19,25 @@ CREATE FUNCTION house_now_ms() RETURNS bigint LANGUAGE sql VOLATILE PARALLEL SAF
 
 -- Who may write a show. One row a show, made when it is activated for the first time.
 CREATE TABLE show_owner (
-    show_id      text COLLATE "C" PRIMARY KEY,
-    epoch        bigint NOT NULL,
-    seq          bigint NOT NULL DEFAULT 0,
-    owner        text NOT NULL,
-    leg_count    integer NOT NULL CHECK (leg_count BETWEEN 1 AND 255),
-    seat_count   integer NOT NULL CHECK (seat_count BETWEEN 0 AND 200000),
-    activated_at timestamptz NOT NULL DEFAULT now()
+    show_id       text COLLATE "C" PRIMARY KEY,
+    epoch         bigint NOT NULL,
+    seq           bigint NOT NULL DEFAULT 0,
+    projected_seq bigint NOT NULL DEFAULT 0,
+    owner         text NOT NULL,
+    leg_count     integer NOT NULL CHECK (leg_count BETWEEN 1 AND 255),
+    seat_count    integer NOT NULL CHECK (seat_count BETWEEN 0 AND 200000),
+    activated_at  timestamptz NOT NULL DEFAULT now(),
+    CHECK (projected_seq <= seq)
 ) WITH (fillfactor = 50);
+COMMENT ON COLUMN show_owner.projected_seq IS
+    'table hold tells of the batches up to this one; later ones only made holds, see every_hold';
 
 CREATE FUNCTION show_owner_only_rises() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.epoch < OLD.epoch OR NEW.seq NOT IN (OLD.seq, OLD.seq + 1)
-        OR NEW.leg_count <> OLD.leg_count OR NEW.seat_count <> OLD.seat_count THEN
-        RAISE EXCEPTION 'show_owner: epoch and seq only rise, legs and seats stay'
+        OR NEW.projected_seq < OLD.projected_seq
+        OR NEW.leg_count <> OLD.leg_count OR NEW.seat_count < OLD.seat_count THEN
+        RAISE EXCEPTION 'show_owner: epoch, seq and seats only rise, legs stay'
             USING ERRCODE = 'HF003', DETAIL = OLD.show_id;
     END IF;
     RETURN NEW;
@@ -58,9 +64,10 @@ CREATE TABLE admission_claim (
 CREATE FUNCTION admission_claim_within_capacity() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NEW.admitted > (SELECT capacity FROM admission_tier t
-                       WHERE t.show_id = NEW.show_id AND t.tier_index = NEW.tier_index) THEN
-        RAISE EXCEPTION 'tier % is oversold on leg %', NEW.tier_index, NEW.leg
-            USING ERRCODE = 'HF002', DETAIL = NEW.show_id;
+                       WHERE t.show_id = NEW.show_id AND t.tier_index = NEW.tier_index)
+        OR NEW.leg >= (SELECT leg_count FROM show_owner o WHERE o.show_id = NEW.show_id) THEN
+        RAISE EXCEPTION 'tier % is oversold on leg %, or there is no such leg',
+            NEW.tier_index, NEW.leg USING ERRCODE = 'HF002', DETAIL = NEW.show_id;
     END IF;
     RETURN NEW;
 END $$;
@@ -88,6 +95,23 @@ CREATE TABLE seat_block (
     seat_index integer NOT NULL,
     reason     text NOT NULL,
     PRIMARY KEY (show_id, seat_index)
+);
+
+-- Seats that only holds through a channel may claim, on every leg on which nobody has them. This
+-- is no claim: what a channel has of a seat is what seat_claim leaves free.
+CREATE TABLE channel_seat (
+    show_id    text COLLATE "C" NOT NULL REFERENCES show_owner,
+    seat_index integer NOT NULL CHECK (seat_index >= 0),
+    channel_id text COLLATE "C" NOT NULL CHECK (channel_id <> ''),
+    PRIMARY KEY (show_id, seat_index)
+);
+CREATE INDEX channel_seat_by_channel ON channel_seat (channel_id, show_id);
+
+-- Shows that do not take place. A row stays for ever.
+CREATE TABLE cancelled_show (
+    show_id text COLLATE "C" PRIMARY KEY REFERENCES show_owner,
+    reason  text NOT NULL,
+    at_ms   bigint NOT NULL
 );
 
 -- A hold's id begins with its show's, so all holds of a show are one range of the primary key
@@ -148,6 +172,46 @@ CREATE TABLE journal (
     PRIMARY KEY (show_id, seq)
 );
 
+-- Holds that only the journal tells of. A batch that does nothing but make holds writes its claims
+-- and its journal row; the rows of its holds are made from the journal when somebody needs them or
+-- nobody is in a hurry (docs/decisions/0024-rows-of-new-holds-are-written-later.md).
+CREATE VIEW unprojected_hold AS
+    SELECT e.hold_id, j.show_id, e.customer_id, e.from_leg, e.to_leg, e.seats, e.seat_minor,
+        e.admissions, e.arrangement, e.held_at_ms, e.expires_at_ms,
+        e.expires_at_ms AS deadline_at_ms, NULL::bigint AS ended_at_ms, 'held' AS state,
+        e.request_digest, j.seq
+    FROM show_owner o
+        JOIN journal j ON j.show_id = o.show_id AND j.seq > o.projected_seq
+        CROSS JOIN LATERAL (
+            SELECT position('"holds_forgotten"' IN j.events::text) > 0 AS forgets) has
+        CROSS JOIN LATERAL ROWS FROM (json_to_recordset(j.events) AS (
+            kind text, hold_id text, customer_id text, from_leg integer, to_leg integer,
+            seats integer[], seat_minor bigint[], admissions jsonb, arrangement text,
+            held_at_ms bigint, expires_at_ms bigint, request_digest text)) WITH ORDINALITY
+            AS e(kind, hold_id, customer_id, from_leg, to_leg, seats, seat_minor, admissions,
+                arrangement, held_at_ms, expires_at_ms, request_digest, n)
+    WHERE o.projected_seq < o.seq AND e.kind IN ('seats_held', 'held_from_channel')
+        -- Made, ended and forgotten in one batch: the same id may be there once more.
+        AND NOT (has.forgets AND EXISTS (
+            SELECT FROM ROWS FROM (json_to_recordset(j.events) AS (kind text, hold_ids jsonb))
+                WITH ORDINALITY AS f(kind, hold_ids, n)
+            WHERE f.kind = 'holds_forgotten' AND f.n > e.n AND f.hold_ids ? e.hold_id));
+
+CREATE VIEW every_hold AS SELECT * FROM hold UNION ALL SELECT * FROM unprojected_hold;
+
+-- Make the rows of the holds that these batches of a show made, the ones up to p_seq.
+CREATE FUNCTION project_holds(p_show_id text, p_seq bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    -- Whoever comes second waits here and finds nothing left to do.
+    PERFORM FROM show_owner WHERE show_id = p_show_id AND projected_seq < p_seq FOR UPDATE;
+    IF FOUND THEN
+        INSERT INTO hold SELECT * FROM unprojected_hold
+            WHERE show_id = p_show_id AND seq <= p_seq;
+        UPDATE show_owner SET projected_seq = p_seq WHERE show_id = p_show_id;
+    END IF;
+END $$;
+
 -- What the rest of the world learns, written with the fact itself. (show_id, seq, n) is gap-free.
 CREATE TABLE outbox (
     id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -163,23 +227,39 @@ CREATE TABLE outbox (
 COMMENT ON COLUMN outbox.xid IS 'a relay reads only below the oldest running transaction';
 CREATE INDEX outbox_unsent ON outbox (id) WHERE sent_at IS NULL;
 
--- Take the next epoch. Whoever held the show before cannot write any more once this commits, and
--- waits for no one: it is a single row.
+-- Take the next epoch, and take over what the plan is now. Whoever held the show before cannot
+-- write any more once this commits, and waits for no one: it is a single row.
 CREATE FUNCTION activate_show(
     p_show_id text, p_owner text, p_leg_count integer, p_seat_count integer,
     p_capacities integer[], OUT epoch bigint, OUT seq bigint
 ) LANGUAGE plpgsql SECURITY DEFINER AS $$
 #variable_conflict use_column
+DECLARE
+    v_seat_count integer;
 BEGIN
     INSERT INTO show_owner AS o (show_id, epoch, owner, leg_count, seat_count)
         VALUES (p_show_id, 1, p_owner, p_leg_count, p_seat_count)
         ON CONFLICT (show_id) DO UPDATE SET epoch = o.epoch + 1, owner = EXCLUDED.owner,
-            leg_count = EXCLUDED.leg_count, seat_count = EXCLUDED.seat_count, activated_at = now()
-        RETURNING o.epoch, o.seq INTO activate_show.epoch, activate_show.seq;
-    INSERT INTO admission_tier (show_id, tier_index, capacity)
-        SELECT p_show_id, t.n - 1, t.capacity
-        FROM unnest(p_capacities) WITH ORDINALITY AS t(capacity, n)
-        ON CONFLICT DO NOTHING;
+            leg_count = EXCLUDED.leg_count,
+            seat_count = greatest(o.seat_count, EXCLUDED.seat_count), activated_at = now()
+        RETURNING o.epoch, o.seq, o.seat_count
+        INTO activate_show.epoch, activate_show.seq, v_seat_count;
+    IF v_seat_count > p_seat_count THEN
+        RAISE EXCEPTION 'the plan has % seats, and the show had %', p_seat_count, v_seat_count
+            USING ERRCODE = 'HF005', DETAIL = p_show_id;
+    END IF;
+    INSERT INTO admission_tier AS t (show_id, tier_index, capacity)
+        SELECT p_show_id, w.n - 1, w.capacity
+        FROM unnest(p_capacities) WITH ORDINALITY AS w(capacity, n)
+        ON CONFLICT (show_id, tier_index) DO UPDATE SET capacity = EXCLUDED.capacity
+            WHERE t.capacity <> EXCLUDED.capacity;
+    -- The row of show_owner is ours: nobody sells anything while this looks.
+    IF EXISTS (SELECT FROM admission_tier t LEFT JOIN admission_claim c USING (show_id, tier_index)
+               WHERE t.show_id = p_show_id AND (t.tier_index >= cardinality(p_capacities)
+                   OR c.admitted > t.capacity)) THEN
+        RAISE EXCEPTION 'the plan has fewer tiers, or fewer places in a tier, than were sold'
+            USING ERRCODE = 'HF005', DETAIL = p_show_id;
+    END IF;
 END $$;
 
 CREATE FUNCTION refuse(p_code text, p_what text, p_asked bigint, p_done bigint) RETURNS void
@@ -344,100 +424,45 @@ BEGIN
     END IF;
 END $$;
 
--- New holds, column by column: taken apart in one pass, at a fifth of what the same rows cost as
--- jsonb (docs/decisions/0018-a-batch-travels-as-columns.md). Entry n of every column belongs to
--- hold n; seats and seat_minor are the holds' own lists one after another, seat_count of each.
-CREATE TYPE new_holds AS (
-    show_number    integer[],  -- which of the batch's shows, from 1
-    hold_id        text[],
-    customer_id    text[],
-    from_leg       integer[],
-    to_leg         integer[],
-    seat_count     integer[],
-    seats          integer[],
-    seat_minor     bigint[],
-    admissions     text[],
-    arrangement    text[],
-    held_at_ms     bigint[],
-    expires_at_ms  bigint[],
-    request_digest text[],
-    unclaimed      integer[]   -- which of them gave their places back within the batch, from 1
+-- Places that are taken, by new holds and blocked seats.
+-- p_leg_counts, p_seat_counts: one entry a show, in the order of p_show_ids.
+-- p_claims: for each block of seats of each show that is touched, the bits to take.
+CREATE TYPE block_claims AS (
+    show_number integer[],        -- which of the batch's shows, from 1
+    block       integer[],
+    mask        bit varying[],    -- all claims of this batch in this block together
+    leg_count   integer[]         -- how many legs these claims are, counted one by one
 );
 
--- Places that are taken: new holds and blocked seats.
--- p_seqs, p_leg_counts, p_seat_counts: one entry a show, in the order of p_show_ids.
 CREATE FUNCTION claim_places(
-    p_show_ids text[], p_seqs bigint[], p_leg_counts integer[], p_seat_counts integer[],
-    p_held new_holds, p_rows jsonb
+    p_show_ids text[], p_leg_counts integer[], p_seat_counts integer[], p_claims block_claims
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    v_block_seats integer[] := array(SELECT claim_block_seats(n) FROM unnest(p_leg_counts) n);
-    v_wholes      bit varying[] := array(SELECT whole_claim_block(n) FROM unnest(p_leg_counts) n);
-    v_asked       bigint;
-    v_done        bigint;
-    v_is_right    boolean;
-    v_admissions  jsonb;
+    v_asked    bigint;
+    v_done     bigint;
+    v_is_right boolean;
 BEGIN
-    WITH held AS MATERIALIZED (
-        SELECT w.*, p_held.seats[w.seat_end - w.seat_count + 1 : w.seat_end] AS seats,
-            p_held.seat_minor[w.seat_end - w.seat_count + 1 : w.seat_end] AS seat_minor,
-            w.n <> ALL (p_held.unclaimed) AS claims
-        FROM (SELECT u.*, sum(u.seat_count) OVER (ROWS UNBOUNDED PRECEDING) AS seat_end
-              FROM unnest(p_held.show_number, p_held.hold_id, p_held.customer_id, p_held.from_leg,
-                      p_held.to_leg, p_held.seat_count, p_held.admissions, p_held.arrangement,
-                      p_held.held_at_ms, p_held.expires_at_ms, p_held.request_digest)
-                  WITH ORDINALITY
-                  AS u(show_number, hold_id, customer_id, from_leg, to_leg, seat_count, admissions,
-                      arrangement, held_at_ms, expires_at_ms, request_digest, n)) w
-    ), stored AS (
-        INSERT INTO hold (hold_id, show_id, customer_id, from_leg, to_leg, seats, seat_minor,
-                admissions, arrangement, held_at_ms, expires_at_ms, deadline_at_ms, state,
-                request_digest, seq)
-            SELECT hold_id, p_show_ids[show_number], customer_id, from_leg, to_leg, seats,
-                seat_minor, admissions::jsonb, arrangement, held_at_ms, expires_at_ms,
-                expires_at_ms, 'held', request_digest, p_seqs[show_number]
-            FROM held
-    ), blocked AS (
-        INSERT INTO seat_block (show_id, seat_index, reason)
-            SELECT show_id, seat_index, reason FROM jsonb_to_recordset(p_rows -> 'blocked')
-                AS w(show_id text, seat_index integer, reason text)
-    ), place AS (
-        SELECT h.show_number, s.seat_index, h.from_leg, h.to_leg
-        FROM held h, unnest(h.seats) AS s(seat_index) WHERE h.claims
-        UNION ALL
-        SELECT n, w.seat_index, 0, p_leg_counts[n]
-        FROM jsonb_to_recordset(p_rows -> 'blocked') AS w(show_id text, seat_index integer),
-            array_position(p_show_ids, w.show_id) AS n
-    ), block AS MATERIALIZED (
-        -- Two claims that overlap have fewer bits together than apart, and so has a segment
-        -- that leaves the route.
-        SELECT show_number, seat_index / v_block_seats[show_number] AS block,
-            bit_or(claim_mask(v_wholes[show_number], p_leg_counts[show_number],
-                v_block_seats[show_number], seat_index, from_leg, to_leg)) AS mask,
-            sum(to_leg - from_leg) AS leg_count,
-            bool_and(seat_index >= 0 AND seat_index < p_seat_counts[show_number]
-                AND to_leg <= p_leg_counts[show_number]) AS is_there
-        FROM place GROUP BY 1, 2
+    WITH asked AS MATERIALIZED (
+        SELECT w.*, claim_block_seats(p_leg_counts[w.show_number]) AS block_seats
+        FROM unnest(p_claims.show_number, p_claims.block, p_claims.mask, p_claims.leg_count)
+            AS w(show_number, block, mask, leg_count)
     ), done AS (
         INSERT INTO seat_claim AS c (show_id, block, taken)
-            SELECT p_show_ids[show_number], block, mask FROM block
+            SELECT p_show_ids[show_number], block, mask FROM asked
             ON CONFLICT (show_id, block) DO UPDATE SET taken = c.taken | EXCLUDED.taken
                 WHERE bit_count(c.taken & EXCLUDED.taken) = 0
             RETURNING 1
     )
-    SELECT count(*),
-        coalesce(bool_and(is_there AND bit_count(mask) = leg_count), true)
-            AND NOT EXISTS (SELECT FROM held h WHERE h.to_leg > p_leg_counts[h.show_number]),
-        (SELECT count(*) FROM done),
-        (SELECT jsonb_agg(jsonb_build_object('show_id', p_show_ids[h.show_number],
-            'from_leg', h.from_leg, 'to_leg', h.to_leg, 'admissions', h.admissions::jsonb))
-         FROM held h WHERE h.claims AND h.admissions <> '[]')
-    INTO v_asked, v_is_right, v_done, v_admissions FROM block;
+    -- Two claims that overlap have fewer bits together than apart. Nothing may be claimed beyond
+    -- the last seat: what is left of the mask behind the bits of the seats that are there.
+    SELECT count(*), (SELECT count(*) FROM done),
+        coalesce(bool_and(bit_count(mask) = leg_count
+            AND length(mask) = block_seats * p_leg_counts[show_number]
+            AND bit_count(mask << least(length(mask), p_leg_counts[show_number]
+                * greatest(0, p_seat_counts[show_number] - block * block_seats))) = 0), true)
+    INTO v_asked, v_done, v_is_right FROM asked;
     IF v_done <> v_asked OR NOT v_is_right THEN
         PERFORM refuse('HF002', 'claims overlap, or name what does not exist', v_asked, v_done);
-    END IF;
-    IF v_admissions IS NOT NULL THEN
-        PERFORM change_admissions(v_admissions, 1);
     END IF;
 END $$;
 
@@ -465,16 +490,49 @@ BEGIN
             cancelled_at_ms bigint, seq bigint);
 END $$;
 
+-- What an organiser changed: seats of channels, a show that does not take place.
+CREATE FUNCTION change_sales(p_rows jsonb) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_asked bigint := jsonb_array_length(p_rows -> 'deallocated');
+    v_done  bigint;
+BEGIN
+    DELETE FROM channel_seat s
+    USING jsonb_to_recordset(p_rows -> 'deallocated')
+        AS w(show_id text, seat_index integer, channel_id text)
+    WHERE s.show_id = w.show_id AND s.seat_index = w.seat_index AND s.channel_id = w.channel_id;
+    GET DIAGNOSTICS v_done = ROW_COUNT;
+    IF v_done <> v_asked THEN
+        PERFORM refuse('HF001', 'seats to take from a channel are not its own', v_asked, v_done);
+    END IF;
+    -- A seat that has a channel already is a duplicate key: the batch is refused.
+    INSERT INTO channel_seat (show_id, seat_index, channel_id)
+        SELECT w.show_id, w.seat_index, w.channel_id
+        FROM jsonb_to_recordset(p_rows -> 'allocated')
+            AS w(show_id text, seat_index integer, channel_id text)
+            JOIN show_owner o ON o.show_id = w.show_id AND w.seat_index < o.seat_count;
+    GET DIAGNOSTICS v_done = ROW_COUNT;
+    v_asked := jsonb_array_length(p_rows -> 'allocated');
+    IF v_done <> v_asked THEN
+        PERFORM refuse('HF002', 'seats for a channel do not exist', v_asked, v_done);
+    END IF;
+    INSERT INTO cancelled_show (show_id, reason, at_ms)
+        SELECT show_id, reason, at_ms
+        FROM jsonb_to_recordset(p_rows -> 'show_cancelled')
+            AS w(show_id text, reason text, at_ms bigint);
+END $$;
+
 -- Make one batch durable: of one show, or of many that share a database.
 --
 -- p_show_ids, p_epochs, p_seqs, p_events: one entry a show; the events go to the journal.
--- p_held: the new holds. p_rows: every other effect on the state tables, by section
--- (persistence/projection.py).
+-- p_claims: the places of new holds and blocked seats.
+-- p_changed: the shows in whose part something becomes of a hold; it needs the rows of all.
+-- p_rows: every other effect on the state tables, by section (persistence/projection.py); NULL
+-- for the batch of a crowd, which only makes holds.
 -- A batch is written whole or not at all: when one of its shows is lost or wrong, the caller
 -- sends the others again without it.
 CREATE FUNCTION append_batch(
-    p_show_ids text[], p_epochs bigint[], p_seqs bigint[], p_events json[], p_held new_holds,
-    p_rows jsonb
+    p_show_ids text[], p_epochs bigint[], p_seqs bigint[], p_events json[],
+    p_claims block_claims, p_changed text[], p_rows jsonb
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     v_owned       text[];
@@ -498,27 +556,42 @@ BEGIN
             DETAIL = (SELECT string_agg(w.show_id, ' ') FROM unnest(p_show_ids) AS w(show_id)
                       WHERE w.show_id <> ALL (coalesce(v_owned, '{}')));
     END IF;
-    PERFORM keep_holds(p_rows);
-    IF p_rows -> 'ended' <> '[]' OR p_rows -> 'cancelled' <> '[]' OR p_rows -> 'unblocked' <> '[]'
-    THEN
-        PERFORM free_places(p_rows);
-    END IF;
-    IF p_rows -> 'forgotten' <> '[]' THEN
+    IF p_rows IS NOT NULL THEN
+        PERFORM project_holds(w.show_id, w.seq - 1)
+            FROM unnest(p_show_ids, p_seqs) AS w(show_id, seq) WHERE w.show_id = ANY (p_changed);
+        PERFORM keep_holds(p_rows);
+        IF p_rows -> 'ended' <> '[]' OR p_rows -> 'cancelled' <> '[]'
+            OR p_rows -> 'unblocked' <> '[]'
+        THEN
+            PERFORM free_places(p_rows);
+        END IF;
         PERFORM forget_holds(p_rows);
     END IF;
-    IF cardinality(p_held.hold_id) > 0 OR p_rows -> 'blocked' <> '[]' THEN
-        PERFORM claim_places(p_show_ids, p_seqs, v_leg_counts, v_seat_counts, p_held, p_rows);
-    END IF;
-    IF p_rows -> 'settled' <> '[]' THEN
-        PERFORM settle_new_holds(p_rows);
+    IF cardinality(p_claims.block) > 0 THEN
+        PERFORM claim_places(p_show_ids, v_leg_counts, v_seat_counts, p_claims);
     END IF;
     INSERT INTO journal (show_id, seq, epoch, events)
         SELECT * FROM unnest(p_show_ids, p_seqs, p_epochs, p_events);
-    IF p_rows -> 'outbox' <> '[]' THEN
-        INSERT INTO outbox (show_id, seq, n, topic, payload)
-            SELECT show_id, seq, n, topic, payload FROM jsonb_to_recordset(p_rows -> 'outbox')
-                AS w(show_id text, seq bigint, n integer, topic text, payload jsonb);
+    IF p_rows IS NULL THEN
+        RETURN;
     END IF;
+    PERFORM project_holds(w.show_id, w.seq)
+        FROM unnest(p_show_ids, p_seqs) AS w(show_id, seq) WHERE w.show_id = ANY (p_changed);
+    PERFORM settle_new_holds(p_rows);
+    IF p_rows -> 'admitted' <> '[]' THEN
+        PERFORM change_admissions(p_rows -> 'admitted', 1);
+    END IF;
+    INSERT INTO seat_block (show_id, seat_index, reason)
+        SELECT show_id, seat_index, reason FROM jsonb_to_recordset(p_rows -> 'blocked')
+            AS w(show_id text, seat_index integer, reason text);
+    IF p_rows -> 'allocated' <> '[]' OR p_rows -> 'deallocated' <> '[]'
+        OR p_rows -> 'show_cancelled' <> '[]'
+    THEN
+        PERFORM change_sales(p_rows);
+    END IF;
+    INSERT INTO outbox (show_id, seq, n, topic, payload)
+        SELECT show_id, seq, n, topic, payload FROM jsonb_to_recordset(p_rows -> 'outbox')
+            AS w(show_id text, seq bigint, n integer, topic text, payload jsonb);
 END $$;
 
 -- The application reads everything and changes nothing but through these two functions.
@@ -529,8 +602,9 @@ BEGIN
     FOR v_function IN
         SELECT p.oid::regprocedure FROM pg_catalog.pg_proc p
         WHERE p.pronamespace = current_schema()::regnamespace
-            AND p.proname IN ('activate_show', 'append_batch', 'keep_holds', 'free_places',
-                'forget_holds', 'claim_places', 'settle_new_holds', 'change_admissions',
+            AND p.proname IN ('activate_show', 'append_batch', 'project_holds', 'keep_holds',
+                'free_places', 'forget_holds', 'claim_places', 'settle_new_holds',
+                'change_admissions', 'change_sales',
                 'refuse')
     LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', v_function);
@@ -545,6 +619,7 @@ BEGIN
             current_schema());
     END LOOP;
 END $$;
-GRANT EXECUTE ON FUNCTION activate_show, append_batch TO housefull_application;
+GRANT EXECUTE ON FUNCTION activate_show, append_batch, project_holds TO housefull_application;
 GRANT SELECT ON show_owner, admission_tier, admission_claim, seat_claim, seat_block, hold, booking,
-    journal, outbox TO housefull_application;
+    journal, outbox, every_hold, channel_seat, cancelled_show TO housefull_application;
+GRANT SELECT ON channel_seat, cancelled_show TO housefull_organiser;
