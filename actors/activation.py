@@ -94,6 +94,14 @@ class HostedShowActor:
         """See ``ShowActor.hand_over``."""
         await (await self._actor()).hand_over(show_id)
 
+    async def renew(self, show_id: ShowId) -> Fault | None:
+        """See ``ShowActor.renew``. A fault is returned: Ray would wrap it into one of its own."""
+        try:
+            await (await self._actor()).renew(show_id)
+        except Fault as fault:
+            return fault
+        return None
+
     async def status(self) -> ActorStatus:
         """See ``ShowActor.status``."""
         return await (await self._actor()).status()
@@ -243,6 +251,16 @@ class RemoteShowActor:
         """Let the actor finish with a show and forget it."""
         await self._call("hand_over", show_id)
 
+    async def renew(self, show_id: ShowId) -> None:
+        """Let the actor read a show anew from the catalogue.
+
+        Raises:
+            Fault: see ``ShowActor.renew``; ``OutcomeUnknown`` when the actor ended meanwhile.
+        """
+        fault = cast(Fault | None, await self._call("renew", show_id))
+        if fault is not None:
+            raise fault
+
     async def status(self) -> ActorStatus:
         """What the actor holds in memory."""
         return cast(ActorStatus, await self._call("status"))
@@ -290,7 +308,13 @@ def connect_refs(
             raise ShowNotFound(f"no show {show_id}")
         return actor_name(show_id, placement, config.shards, config.pool_slots)
 
-    async def connect(name: str) -> RemoteShowActor:
-        return RemoteShowActor(name, config)
+    remotes: dict[str, RemoteShowActor] = {}
 
-    return ShowRefs(locate, connect, ask_deadline_ms=config.ask_deadline_ms)
+    async def connect(name: str) -> RemoteShowActor:
+        return remotes.setdefault(name, RemoteShowActor(name, config))
+
+    async def renew(name: str, show_id: ShowId) -> None:
+        # A line that nobody uses yet costs nothing before the first command.
+        await (await connect(name)).renew(show_id)
+
+    return ShowRefs(locate, connect, ask_deadline_ms=config.ask_deadline_ms, renew=renew)

@@ -18,13 +18,17 @@ from reservation.events import (
     BookingCancelled,
     BookingConfirmed,
     Event,
+    HeldFromChannel,
     HoldExpired,
     HoldExtended,
     HoldReleased,
     HoldsForgotten,
+    SeatsAllocated,
     SeatsBlocked,
+    SeatsDeallocated,
     SeatsHeld,
     SeatsUnblocked,
+    ShowCancelled,
 )
 from reservation.ids import HoldId
 from reservation.show import Show
@@ -40,6 +44,7 @@ class DurableMap:
 
     __slots__ = (
         "_admitted",
+        "_allocated",
         "_blocked",
         "_booked",
         "_epoch",
@@ -63,6 +68,7 @@ class DurableMap:
         self._held: dict[HoldId, SeatsHeld] = {}
         self._booked: dict[HoldId, SeatsHeld] = {}
         self._blocked = {seat_index for seat_index, _ in activation.blocked}
+        self._allocated = {seat_index for seat_index, _ in activation.allocated}
         self._states: States | None = None
         self._admitted: list[list[int]] = []
         for hold in activation.holds:
@@ -86,9 +92,13 @@ class DurableMap:
         """What readers may see."""
         if self._states is None:
             self._states = self._make_states()
-        return image_of(
-            self.show_id, self._epoch, self.seq, self._shape, self._states, self._admitted
-        )
+        states = self._states
+        if self._allocated:
+            # For everybody else a channel's seat is off sale, whoever has it on which leg.
+            states = states[:]
+            for seat_index in self._allocated:
+                states[seat_index] = self._shape.blocked
+        return image_of(self.show_id, self._epoch, self.seq, self._shape, states, self._admitted)
 
     def _make_states(self) -> States:
         self._admitted = self._shape.no_admissions()
@@ -153,6 +163,19 @@ class DurableMap:
         self._blocked.difference_update(event.seat_indexes)
         self._set(event.seat_indexes, 0)
 
+    def _take_held_from_channel(self, event: HeldFromChannel) -> None:
+        self._take_held(event.held)
+
+    def _take_allocated(self, event: SeatsAllocated) -> None:
+        self._allocated.update(event.seat_indexes)
+
+    def _take_deallocated(self, event: SeatsDeallocated) -> None:
+        self._allocated.difference_update(event.seat_indexes)
+
+    def _take_show_cancelled(self, event: ShowCancelled) -> None:
+        for hold_id in event.hold_ids:
+            self._give_back(self._held.pop(hold_id), 0)
+
     def _set(self, seat_indexes: Iterable[int], state: int) -> None:
         if self._states is not None:
             for seat_index in seat_indexes:
@@ -171,5 +194,9 @@ _TAKE: dict[type, Callable[[DurableMap, Any], None]] = {
     BookingCancelled: DurableMap._take_cancelled,
     SeatsBlocked: DurableMap._take_blocked,
     SeatsUnblocked: DurableMap._take_unblocked,
+    SeatsAllocated: DurableMap._take_allocated,
+    SeatsDeallocated: DurableMap._take_deallocated,
+    HeldFromChannel: DurableMap._take_held_from_channel,
+    ShowCancelled: DurableMap._take_show_cancelled,
     HoldsForgotten: DurableMap._take_nothing,
 }

@@ -5,12 +5,17 @@ from __future__ import annotations
 from asyncio import Future
 from heapq import heappop, heappush
 
+from persistence.journal import Activation
 from reservation.commands import Command
-from reservation.events import Event, HoldExtended, SeatsHeld
+from reservation.events import Event, HeldFromChannel, HoldExtended, SeatsHeld
 from reservation.hold import HoldState
 from reservation.ids import HoldId
 from reservation.rejections import Rejected
+from reservation.seat_assignment import SeatChooser
 from reservation.seat_map import Outcome, Repeated, SeatMap
+from reservation.show import Show
+
+_NOTHING_HAPPENED = (Rejected, Repeated)
 
 
 class LiveShow:
@@ -50,7 +55,7 @@ class LiveShow:
         """Decide and apply one command. What happened waits in ``take_step``."""
         self.last_command_at_ms = now_ms
         outcome = self.seat_map.decide(command, now_ms)
-        if isinstance(outcome, (Rejected, Repeated)):
+        if isinstance(outcome, _NOTHING_HAPPENED):
             return outcome
         self._happened(outcome)
         return outcome
@@ -108,3 +113,23 @@ class LiveShow:
         self._step.append(event)
         if isinstance(event, (SeatsHeld, HoldExtended)):
             heappush(self._deadlines, (event.expires_at_ms, event.hold_id))
+        elif isinstance(event, HeldFromChannel):
+            heappush(self._deadlines, (event.held.expires_at_ms, event.held.hold_id))
+
+
+def restored_map(show: Show, chooser: SeatChooser, activation: Activation) -> SeatMap:
+    """The seat map of a show as its store remembers it.
+
+    Raises:
+        AssertionError: the two books of the store contradict each other.
+    """
+    seat_map = SeatMap(show, chooser)
+    seat_map.restore(
+        activation.holds, activation.blocked, activation.allocated, activation.cancelled
+    )
+    # Two independent books must agree before anything is sold from them.
+    occupancy = seat_map.occupancy
+    seat_legs, place_legs = occupancy.claimed_seat_legs(), occupancy.claimed_place_legs()
+    assert seat_legs == activation.claimed_seat_legs, "claims and holds disagree"
+    assert place_legs == activation.claimed_place_legs, "admissions and holds disagree"
+    return seat_map

@@ -28,29 +28,28 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from actors.choosers import Choosers
 from actors.clock import Clock, anchor
-from actors.live_show import LiveShow
+from actors.live_show import LiveShow, restored_map
 from actors.messages import ActorStatus, Reply, Request, ShowStatus
 from actors.process import private_bytes, process_id
 from actors.seat_map_publisher import NoPublisher, Publisher
+from actors.show_source import ShowSource, load_own
 from persistence.journal import Journal
-from reservation.commands import Priority, priority_of
+from reservation.commands import BeyondPlan, Priority, priority_of
 from reservation.faults import (
     Fault,
     NotDone,
     OutcomeUnknown,
     Overloaded,
     ShowMoved,
-    ShowNotFound,
     ShowUnavailable,
 )
 from reservation.ids import ShowId
-from reservation.seat_assignment import SeatChooser
-from reservation.seat_map import Outcome, SeatMap
-from reservation.seating_plan import SeatingPlan
-from reservation.show import Placement, Show
+from reservation.seat_map import Outcome
+from reservation.show import Placement
 
 log = logging.getLogger(__name__)
 
@@ -69,14 +68,6 @@ STALL_TOLERATED_MS = 1_500
 HOUSEKEEPING_MS = 1_000
 
 _PENDING: Fault = ShowUnavailable("the show is being activated")
-
-
-class ShowSource(Protocol):
-    """Where an actor learns what a show is made of: the catalogue."""
-
-    async def load_show(self, show_id: ShowId) -> Show | None:
-        """The show, or None when there is none."""
-        ...
 
 
 class _Step(NamedTuple):
@@ -133,7 +124,7 @@ class ShowActor:
         self._publisher = publisher or NoPublisher()
         self._live: dict[ShowId, LiveShow] = {}
         self._activating: dict[ShowId, asyncio.Task[Fault | None]] = {}
-        self._choosers: dict[int, tuple[SeatingPlan, SeatChooser]] = {}
+        self._choosers = Choosers()
         self._ticker: asyncio.Task[None] | None = None
         self._answering = 0
         self._is_anchored = False
@@ -182,6 +173,31 @@ class ShowActor:
             await asyncio.wait([activating])
         self._drop(show_id, "handed over")
         await self._settle(show_id)
+
+    async def renew(self, show_id: ShowId) -> None:
+        """Read anew what the show is made of: its plan, fares, policy.
+
+        When this returns, nothing is sold any more by what the catalogue said before it was called,
+        not even by a replaced owner that is not dead yet: the show is active with a new epoch.
+        Nothing is lost: what is on its way becomes durable first, and commands that come meanwhile
+        wait.
+
+        Raises:
+            NotDone: the show is not active, or as it was; ``ShowMoved`` when its owner is another.
+        """
+        if self._is_retiring:
+            raise ShowMoved("the actor is leaving", retry_after_ms=50)
+        self._last_used_at_ms = self._clock.now_ms()
+        self.start()
+        activating = self._activating.get(show_id)
+        if activating is not None:
+            # It may have read the catalogue already.
+            await asyncio.wait([activating])
+        self._drop(show_id, "its facts have changed")
+        faults = await self._activate_all([show_id])
+        self._forget_unused_choosers()
+        if show_id in faults:
+            raise faults[show_id]
 
     async def drain(self) -> bool:
         """Stop taking commands and disconnect, when nobody needs this actor.
@@ -233,6 +249,10 @@ class ShowActor:
             try:
                 answers.append(live.run(command, now_ms))
                 touched[show_id] = live
+            except BeyondPlan as error:
+                broken[show_id] = self._read_plan_anew(show_id, error)
+                answers.append(broken[show_id])
+                touched.pop(show_id, None)
             except Exception:
                 broken[show_id] = self._stop_serving_after_bug(show_id, command)
                 answers.append(broken[show_id])
@@ -286,6 +306,11 @@ class ShowActor:
         log.exception("bug: %s stops serving %s on %r", self.name, show_id, command)
         self._drop(show_id, "a bug")
         return OutcomeUnknown("an internal error stopped the show; it reloads")
+
+    def _read_plan_anew(self, show_id: ShowId, error: BeyondPlan) -> Fault:
+        """A caller knows seats that this owner does not: the plan was revised a moment ago."""
+        self._drop(show_id, f"its plan may be an old one: {error}")
+        return ShowUnavailable("the show's plan is read anew", retry_after_ms=50)
 
     # -- answering ----------------------------------------------------------------------
 
@@ -370,19 +395,17 @@ class ShowActor:
             # Events of an earlier activation may still be on their way; they must land
             # before a new epoch would fence them.
             await self._settle(show_id)
-            show = await self._source.load_show(show_id)
-            if show is None:
-                return ShowNotFound(f"no show {show_id}")
-            if show.placement is not self._placement:
-                return ShowMoved(f"{show_id} is {show.placement}", retry_after_ms=50)
+            show = await load_own(self._source, show_id, self._placement)
             await self._anchor_clock()
-            owned_at_ms = self._clock.now_ms()
-            activation = await self._journal.activate(show)
-            seat_map = SeatMap(show, self._chooser_of(show.plan))
-            seat_map.restore(activation.holds, activation.blocked)
-            self._check_claims(
-                seat_map, activation.claimed_seat_legs, activation.claimed_place_legs
-            )
+            while True:
+                owned_at_ms = self._clock.now_ms()
+                activation = await self._journal.activate(show)
+                again = await load_own(self._source, show_id, self._placement)
+                if again == show:
+                    break
+                # It was renewed by another owner before our epoch fenced that one.
+                show = again
+            seat_map = restored_map(show, self._choosers.of(show.plan), activation)
         except Fault as fault:
             return fault
         except Exception:
@@ -402,21 +425,6 @@ class ShowActor:
             self._is_anchored = True
             # These were taken from a clock that may have been hours away.
             self._housekept_at_ms = self._last_used_at_ms = self._clock.now_ms()
-
-    @staticmethod
-    def _check_claims(seat_map: SeatMap, seat_legs: int, place_legs: int) -> None:
-        """Two independent books must agree before anything is sold from them."""
-        occupancy = seat_map.occupancy
-        assert occupancy.claimed_seat_legs() == seat_legs, "claims and holds disagree"
-        assert occupancy.claimed_place_legs() == place_legs, "admissions and holds disagree"
-
-    def _chooser_of(self, plan: SeatingPlan) -> SeatChooser:
-        """One chooser per plan object: the runs of one timetable share it."""
-        known = self._choosers.get(id(plan))
-        if known is None:
-            # The plan is kept beside its chooser, so that its id cannot be reused.
-            known = self._choosers[id(plan)] = (plan, SeatChooser(plan))
-        return known[1]
 
     async def _settle(self, show_id: ShowId) -> None:
         tail = self._journal.tail(show_id)
@@ -483,6 +491,4 @@ class ShowActor:
         return not (self._live or self._answering or self._journal.waiting_commands)
 
     def _forget_unused_choosers(self) -> None:
-        used = {id(live.seat_map.show.plan) for live in self._live.values()}
-        for plan_id in [plan_id for plan_id in self._choosers if plan_id not in used]:
-            del self._choosers[plan_id]
+        self._choosers.keep_only(each.seat_map.show.plan for each in self._live.values())

@@ -296,14 +296,17 @@ class ShowRefs:
         connect: Callable[[str], Awaitable[Submit]],
         *,
         ask_deadline_ms: int,
+        renew: Callable[[str, ShowId], Awaitable[None]] | None = None,
     ) -> None:
         """Make the refs; nothing is contacted yet.
 
         ``locate(show_id)`` returns the name of the owner's actor and raises ``ShowNotFound``.
-        It is asked once, and again when the show has moved.
+        It is asked once, and again when the show has moved. ``renew(name, show_id)`` lets an actor
+        read a show anew; only refs that have it can do that.
         """
         self._locate = locate
         self._connect = connect
+        self._renew = renew
         self._ask_deadline_ms = ask_deadline_ms
         self._channels: dict[str, _Channel] = {}
         self._connecting: dict[str, asyncio.Lock] = {}
@@ -351,6 +354,41 @@ class ShowRefs:
                 if isinstance(fault, ShowMoved):
                     self._owners.pop(show_id, None)
                 await asyncio.sleep(pause_s)
+
+    async def renew(self, show_id: ShowId, *, deadline_ms: int | None = None) -> None:
+        """Let the show be sold by what the catalogue says now: its plan, fares and policy.
+
+        To be called after the catalogue was changed. When this returns, nothing is sold any more
+        by what it said before.
+
+        Units:
+            deadline_ms: how long to try; None for the configured time of a command.
+
+        Raises:
+            NotDone, OutcomeUnknown: it may go on as before. Repeating is harmless.
+            PlanTooSmall: it cannot be sold by what the catalogue says now.
+        """
+        assert self._renew is not None, "these refs were made without renew"
+        now_s = asyncio.get_running_loop().time
+        if deadline_ms is None:
+            deadline_ms = self._ask_deadline_ms
+        deadline_s = now_s() + deadline_ms / 1_000
+        while True:
+            fault: Fault
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    await self._renew(await self._locate(show_id), show_id)
+                    return
+            except TimeoutError:
+                raise OutcomeUnknown("the show was not renewed in time") from None
+            except OutcomeUnknown as unknown:
+                # Unlike a command it may simply be repeated.
+                fault = unknown
+            except _PASSING as passing:
+                fault = passing
+            if now_s() + RETRY_PAUSE_MS / 1_000 >= deadline_s:
+                raise fault
+            await asyncio.sleep(RETRY_PAUSE_MS / 1_000)
 
     async def _find_owner(self, show_id: ShowId, deadline_s: float) -> _Channel:
         try:

@@ -12,11 +12,16 @@ from typing import Any, TypeAlias, cast
 
 from actors.messages import Reply, Request
 from reservation.commands import (
+    AllocateSeats,
     BlockSeats,
     CancelBooking,
+    CancelShow,
+    CloseChannel,
     ConfirmHold,
+    DeallocateSeats,
     ExtendHold,
     HoldBestAvailable,
+    HoldFromChannel,
     HoldSeats,
     ReleaseHold,
     UnblockSeats,
@@ -24,11 +29,15 @@ from reservation.commands import (
 from reservation.events import (
     BookingCancelled,
     BookingConfirmed,
+    HeldFromChannel,
     HoldExtended,
     HoldReleased,
+    SeatsAllocated,
     SeatsBlocked,
+    SeatsDeallocated,
     SeatsHeld,
     SeatsUnblocked,
+    ShowCancelled,
 )
 from reservation.rejections import Rejected
 from reservation.route import Segment
@@ -42,8 +51,10 @@ _KINDS: tuple[Any, ...] = (
     HoldSeats,
     HoldBestAvailable,
     SeatsHeld,
-    # This one has an event as its only field.
+    # These have an event or a command as their last field.
     Repeated,
+    HoldFromChannel,
+    HeldFromChannel,
     ExtendHold,
     ReleaseHold,
     ConfirmHold,
@@ -56,11 +67,18 @@ _KINDS: tuple[Any, ...] = (
     BookingCancelled,
     SeatsBlocked,
     SeatsUnblocked,
+    AllocateSeats,
+    DeallocateSeats,
+    CloseChannel,
+    CancelShow,
+    SeatsAllocated,
+    SeatsDeallocated,
+    ShowCancelled,
     Rejected,
 )
 _NUMBER_OF: dict[type, int] = {kind: number for number, kind in enumerate(_KINDS)}
 _LAST_WITH_SEGMENT = 2
-_REPEATED = 3
+_LAST_WITH_INNER = 5
 
 
 def pack_requests(requests: list[Request]) -> bytes:
@@ -91,8 +109,8 @@ def _pack(value: object) -> object:
     fields = cast(_Plain, value)
     if number <= _LAST_WITH_SEGMENT:
         return number, fields[0], fields[1], *fields[2], *fields[3:]
-    if number == _REPEATED:
-        return number, _pack(fields[0])
+    if number <= _LAST_WITH_INNER:
+        return number, *fields[:-1], _pack(fields[-1])
     return number, *fields
 
 
@@ -103,8 +121,8 @@ def _unpack(plain: Any) -> Any:
     if number <= _LAST_WITH_SEGMENT:
         segment = _new(Segment, plain[3:5])
         return _new(_KINDS[number], (plain[1], plain[2], segment, *plain[5:]))
-    if number == _REPEATED:
-        return Repeated(_unpack(plain[1]))
+    if number <= _LAST_WITH_INNER:
+        return _new(_KINDS[number], (*plain[1:-1], _unpack(plain[-1])))
     return _new(_KINDS[number], plain[1:])
 
 

@@ -16,13 +16,17 @@ from reservation.events import (
     BookingCancelled,
     BookingConfirmed,
     Event,
+    HeldFromChannel,
     HoldExpired,
     HoldExtended,
     HoldReleased,
     HoldsForgotten,
+    SeatsAllocated,
     SeatsBlocked,
+    SeatsDeallocated,
     SeatsHeld,
     SeatsUnblocked,
+    ShowCancelled,
 )
 from reservation.ids import CustomerId, HoldId
 from reservation.route import Segment
@@ -76,6 +80,7 @@ class ShowBooks:
         owner_of: (seat_index, leg) -> hold id, or ``BLOCKED``.
         admitted: (tier_index, leg) -> places.
         holds: every hold that is not forgotten.
+        channel_of: seat_index -> the channel that it belongs to, whoever has it.
     """
 
     seq: int = 0
@@ -84,6 +89,8 @@ class ShowBooks:
     admitted: dict[tuple[int, int], int] = field(default_factory=dict)
     holds: dict[str, HoldBook] = field(default_factory=dict)
     blocked: dict[int, str] = field(default_factory=dict)
+    channel_of: dict[int, str] = field(default_factory=dict)
+    cancelled: ShowCancelled | None = None
 
 
 class Auditor:
@@ -116,11 +123,14 @@ class Auditor:
 
     def _read(self, event: Event) -> None:
         if isinstance(event, SeatsHeld):
-            self._read_held(event)
+            self._read_held(event, None)
         elif isinstance(event, HoldExtended):
+            self._check_selling(event.hold_id)
             self._book(event.hold_id, "extended").deadline_at_ms = event.expires_at_ms
-        elif isinstance(event, HoldReleased | HoldExpired):
-            self._read_ended(event)
+        elif isinstance(event, HoldReleased):
+            self._read_ended(event.hold_id, "released", event.at_ms)
+        elif isinstance(event, HoldExpired):
+            self._read_ended(event.hold_id, "expired", event.at_ms)
         elif isinstance(event, BookingConfirmed):
             self._read_confirmed(event)
         elif isinstance(event, BookingCancelled):
@@ -128,6 +138,7 @@ class Auditor:
         elif isinstance(event, SeatsBlocked):
             for seat_index in event.seat_indexes:
                 self._check_seat("a block", seat_index)
+                self._check_channel("a block", seat_index, None)
                 self.books.blocked[seat_index] = event.reason
                 for leg in range(self._leg_count):
                     self._take(seat_index, leg, BLOCKED)
@@ -139,8 +150,40 @@ class Auditor:
         elif isinstance(event, HoldsForgotten):
             for hold_id in event.hold_ids:
                 self._read_forgotten(hold_id)
+        else:
+            self._read_change_of_sales(event)
 
-    def _read_held(self, event: SeatsHeld) -> None:
+    def _read_change_of_sales(
+        self, event: HeldFromChannel | SeatsAllocated | SeatsDeallocated | ShowCancelled
+    ) -> None:
+        channel_of = self.books.channel_of
+        if isinstance(event, HeldFromChannel):
+            self._read_held(event.held, event.channel_id)
+        elif isinstance(event, SeatsAllocated):
+            for seat_index in event.seat_indexes:
+                self._check_seat(event.channel_id, seat_index)
+                self._check_channel(event.channel_id, seat_index, None)
+                for leg in range(self._leg_count):
+                    owner = self.books.owner_of.get((seat_index, leg))
+                    if owner is not None:
+                        self._fault(f"{event.channel_id} gets what {owner} has", seat_index, leg)
+                channel_of[seat_index] = event.channel_id
+        elif isinstance(event, SeatsDeallocated):
+            for seat_index in event.seat_indexes:
+                if channel_of.pop(seat_index, None) != event.channel_id:
+                    self._fault(f"{event.channel_id} gives back what it does not have", seat_index)
+        else:
+            if self.books.cancelled is not None:
+                self._fault("the show is cancelled a second time")
+            self.books.cancelled = event
+            for hold_id in event.hold_ids:
+                self._read_ended(hold_id, "released", event.at_ms)
+            for left, book in self.books.holds.items():
+                if book.state == "held":
+                    self._fault(f"{left} is live after the show was cancelled")
+
+    def _read_held(self, event: SeatsHeld, channel_id: str | None) -> None:
+        self._check_selling(event.hold_id)
         if event.hold_id in self.books.holds:
             self._fault(f"{event.hold_id} is held a second time")
         if not 0 <= event.segment.from_leg < event.segment.to_leg <= self._leg_count:
@@ -148,6 +191,7 @@ class Auditor:
         self.books.holds[event.hold_id] = HoldBook(event, deadline_at_ms=event.expires_at_ms)
         for seat_index in event.seat_indexes:
             self._check_seat(event.hold_id, seat_index)
+            self._check_channel(event.hold_id, seat_index, channel_id)
             for leg in self._legs(event):
                 self._take(seat_index, leg, event.hold_id)
         for tier_index, count, _ in event.admissions:
@@ -160,16 +204,16 @@ class Auditor:
                 if is_tier and not 0 <= admitted <= self._capacities[tier_index]:
                     self._fault(f"tier {tier_index} has {admitted} places sold", None, leg)
 
-    def _read_ended(self, event: HoldReleased | HoldExpired) -> None:
-        state = "released" if isinstance(event, HoldReleased) else "expired"
-        book = self._book(event.hold_id, state)
-        if state == "expired" and event.at_ms < book.deadline_at_ms:
-            self._fault(f"{event.hold_id} is expired before its deadline")
+    def _read_ended(self, hold_id: HoldId, state: str, at_ms: int) -> None:
+        book = self._book(hold_id, state)
+        if state == "expired" and at_ms < book.deadline_at_ms:
+            self._fault(f"{hold_id} is expired before its deadline")
         book.state = state
-        book.ended_at_ms = event.at_ms
+        book.ended_at_ms = at_ms
         self._give_back(book.held)
 
     def _read_confirmed(self, event: BookingConfirmed) -> None:
+        self._check_selling(event.hold_id)
         book = self._book(event.hold_id, "confirmed")
         if event.at_ms >= book.deadline_at_ms:
             self._fault(f"{event.hold_id} is confirmed after its deadline")
@@ -222,6 +266,16 @@ class Auditor:
     def _check_seat(self, owner: str, seat_index: int) -> None:
         if not 0 <= seat_index < self._seat_count:
             self._fault(f"{owner} has a seat that does not exist", seat_index)
+
+    def _check_selling(self, hold_id: str) -> None:
+        if self.books.cancelled is not None:
+            self._fault(f"{hold_id} goes on after the show was cancelled")
+
+    def _check_channel(self, owner: str, seat_index: int, channel_id: str | None) -> None:
+        """Whoever takes a channel's seat has come through that channel."""
+        channel = self.books.channel_of.get(seat_index)
+        if channel is not None and channel != channel_id:
+            self._fault(f"{owner} takes what only {channel} may sell", seat_index)
 
     def _take(self, seat_index: int, leg: int, owner: str) -> None:
         before = self.books.owner_of.get((seat_index, leg))

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
-from reservation.ids import BookingId, CustomerId, HoldId
+from reservation.ids import BookingId, ChannelId, CustomerId, HoldId
 from reservation.route import Segment
 from reservation.show import OrphanRule
 
@@ -107,6 +107,47 @@ class UnblockSeats(NamedTuple):
     seat_indexes: tuple[int, ...]
 
 
+class AllocateSeats(NamedTuple):
+    """Take seats off general sale for a channel: only holds through it may claim them.
+
+    Refused when one of them is held, booked, blocked or another channel's. Seats that the channel
+    has already stay its own.
+    """
+
+    channel_id: ChannelId
+    seat_indexes: tuple[int, ...]
+
+
+class DeallocateSeats(NamedTuple):
+    """Take seats from a channel. What is held or booked of them stays; the rest is everybody's."""
+
+    channel_id: ChannelId
+    seat_indexes: tuple[int, ...]
+
+
+class CloseChannel(NamedTuple):
+    """Take every seat from a channel. Harmless to repeat."""
+
+    channel_id: ChannelId
+
+
+class HoldFromChannel(NamedTuple):
+    """Do what ``hold`` asks for, with the channel's seats as free as those on general sale.
+
+    Whoever asks has shown that he may use the channel. A hold that ends without a booking, and a
+    booking that is cancelled, leave the channel's seats with the channel.
+    """
+
+    channel_id: ChannelId
+    hold: HoldSeats | HoldBestAvailable
+
+
+class CancelShow(NamedTuple):
+    """Sell nothing any more: every live hold ends, bookings stay until they are cancelled."""
+
+    reason: str
+
+
 Command: TypeAlias = (
     HoldSeats
     | HoldBestAvailable
@@ -116,6 +157,11 @@ Command: TypeAlias = (
     | CancelBooking
     | BlockSeats
     | UnblockSeats
+    | AllocateSeats
+    | DeallocateSeats
+    | CloseChannel
+    | HoldFromChannel
+    | CancelShow
 )
 
 
@@ -126,7 +172,7 @@ class Priority(StrEnum):
     CLAIM = "claim"  #: Wants a new claim.
 
 
-_CLAIMS = frozenset({HoldSeats, HoldBestAvailable})
+_CLAIMS = frozenset({HoldSeats, HoldBestAvailable, HoldFromChannel})
 
 
 def priority_of(command: Command) -> Priority:
@@ -146,11 +192,19 @@ def digest_request(*content: object) -> str:
     return hashlib.blake2b(repr(content).encode(), digest_size=9).hexdigest()
 
 
+class BeyondPlan(AssertionError):
+    """A seat or tier that the plan does not have."""
+
+
 def assert_shape(command: Command, leg_count: int, seat_count: int, tier_count: int) -> None:
     """Stop at a command that the HTTP edge should not have let through.
 
     An index below zero would quietly mean another seat, and one beyond the plan would stop the
     show only after half of its event had been applied.
+
+    Raises:
+        BeyondPlan: it names what this plan does not have, but a later revision of it may.
+        AssertionError: it makes no sense with any plan.
 
     Shapes:
         leg_count, seat_count, tier_count: how much of each the show has.
@@ -161,6 +215,9 @@ def assert_shape(command: Command, leg_count: int, seat_count: int, tier_count: 
             tiers = [tier_index for tier_index, _ in command.admissions]
             _assert_rising("tier", tiers, tier_count)
             assert all(count > 0 for _, count in command.admissions), "count: not positive"
+    elif isinstance(command, HoldFromChannel):
+        assert_shape(command.hold, leg_count, seat_count, tier_count)
+        return
     if isinstance(command, _WITH_SEGMENT):
         from_leg, to_leg = command.segment
         assert 0 <= from_leg < to_leg <= leg_count, f"segment: {command.segment}"
@@ -169,7 +226,7 @@ def assert_shape(command: Command, leg_count: int, seat_count: int, tier_count: 
 
 
 _WITH_SEGMENT = (HoldSeats, HoldBestAvailable)
-_WITH_SEATS = (HoldSeats, BlockSeats, UnblockSeats)
+_WITH_SEATS = (HoldSeats, BlockSeats, UnblockSeats, AllocateSeats, DeallocateSeats)
 
 
 def _assert_rising(what: str, indexes: Sequence[int], end: int) -> None:
@@ -177,4 +234,5 @@ def _assert_rising(what: str, indexes: Sequence[int], end: int) -> None:
     for index in indexes:
         assert previous < index, f"{what}: {indexes} do not rise strictly from 0"
         previous = index
-    assert previous < end, f"{what}: {previous} is beyond {end - 1}"
+    if previous >= end:
+        raise BeyondPlan(f"{what}: {previous} is beyond {end - 1}")

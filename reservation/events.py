@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
-from reservation.ids import BookingId, CustomerId, HoldId
+from reservation.ids import BookingId, ChannelId, CustomerId, HoldId
 from reservation.route import Segment
 
 
@@ -116,6 +116,45 @@ class SeatsUnblocked(NamedTuple):
     at_ms: int
 
 
+class SeatsAllocated(NamedTuple):
+    """These seats are a channel's: on every leg on which nobody has them, only it can sell them."""
+
+    channel_id: ChannelId
+    seat_indexes: tuple[int, ...]
+    at_ms: int
+
+
+class SeatsDeallocated(NamedTuple):
+    """These seats are no channel's any more. What is held or booked of them stays so."""
+
+    channel_id: ChannelId
+    seat_indexes: tuple[int, ...]
+    at_ms: int
+
+
+class HeldFromChannel(NamedTuple):
+    """A hold was made that has seats of a channel, and perhaps others.
+
+    ``held`` is what happened to the customer, as of any other hold; a repeated request is answered
+    with it alone.
+    """
+
+    channel_id: ChannelId
+    held: SeatsHeld
+
+
+class ShowCancelled(NamedTuple):
+    """The show does not take place. Nothing is sold any more.
+
+    Shapes:
+        hold_ids: every hold that was live; they ended with it and count as released.
+    """
+
+    reason: str
+    hold_ids: tuple[HoldId, ...]
+    at_ms: int
+
+
 class HoldsForgotten(NamedTuple):
     """Ended holds no longer answer a repeated request; the journal still tells their story."""
 
@@ -131,5 +170,9 @@ Event: TypeAlias = (
     | BookingCancelled
     | SeatsBlocked
     | SeatsUnblocked
+    | SeatsAllocated
+    | SeatsDeallocated
+    | HeldFromChannel
+    | ShowCancelled
     | HoldsForgotten
 )

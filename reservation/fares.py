@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from typing import NamedTuple
 
-from reservation.limits import AMOUNT_MINOR_MAX
+from reservation.limits import AMOUNT_MINOR_MAX, FARE_WINDOWS_MAX
 from reservation.route import Segment
 
 
@@ -28,12 +29,27 @@ class CategoryFare:
             raise ValueError(f"fare: an amount is above {AMOUNT_MINOR_MAX}")
 
 
+class FareWindow(NamedTuple):
+    """Other fares from an instant on, until the next window begins.
+
+    Units:
+        from_at_ms: Unix milliseconds, the first of the window.
+    """
+
+    from_at_ms: int
+    fares: tuple[CategoryFare, ...]
+
+
 class FareTable:
     """The fares of a show's categories, ready to be asked per hold.
+
+    A table with windows is a price list over time: ``fares`` is charged until the first window
+    begins. ``at`` gives the table of one moment, which has no windows.
 
     Shapes:
         fares: one entry per category of the seating plan, in the plan's order; each
             ``leg_minor`` is empty (a flat price) or has one amount per leg.
+        windows: in the order of time, each with one fare per category.
 
     Example:
         >>> table = FareTable("EUR", (CategoryFare(500, (100, 200, 300)), CategoryFare(900)))
@@ -41,19 +57,57 @@ class FareTable:
         1000
         >>> table.amount_minor(1, Segment(0, 3))
         900
+        >>> late = FareTable("EUR", (CategoryFare(900),), (FareWindow(50, (CategoryFare(1200),)),))
+        >>> late.at(49).fares[0].base_minor, late.at(50).fares[0].base_minor
+        (900, 1200)
     """
 
-    __slots__ = ("_ridden", "currency", "fares")
+    __slots__ = ("_moments", "_ridden", "currency", "fares", "windows")
 
-    def __init__(self, currency: str, fares: tuple[CategoryFare, ...]) -> None:
+    def __init__(
+        self,
+        currency: str,
+        fares: tuple[CategoryFare, ...],
+        windows: tuple[FareWindow, ...] = (),
+    ) -> None:
         if re.fullmatch("[A-Z]{3}", currency) is None:
             raise ValueError("currency: not three capital letters (ISO 4217)")
+        if len(windows) > FARE_WINDOWS_MAX:
+            raise ValueError(f"fares: more than {FARE_WINDOWS_MAX} windows")
+        if any(earlier.from_at_ms >= later.from_at_ms for earlier, later in pairwise(windows)):
+            raise ValueError("fares: a window does not begin after the one before it")
+        if any(len(window.fares) != len(fares) for window in windows):
+            raise ValueError("fares: a window does not have one fare for each category")
         self.currency = currency
         self.fares = fares
+        self.windows = windows
         self._ridden = tuple((0, *accumulate(fare.leg_minor)) for fare in fares)
+        self._moments = (
+            (FareTable(currency, fares), *(FareTable(currency, each.fares) for each in windows))
+            if windows
+            else (self,)
+        )
+
+    def at(self, now_ms: int) -> FareTable:
+        """The fares of this moment.
+
+        Units:
+            now_ms: Unix milliseconds.
+        """
+        begun = 0
+        for window in self.windows:
+            if now_ms < window.from_at_ms:
+                break
+            begun += 1
+        return self._moments[begun]
+
+    @property
+    def every_fare(self) -> tuple[CategoryFare, ...]:
+        """Every fare that is ever charged."""
+        return tuple(fare for moment in self._moments for fare in moment.fares)
 
     def amount_minor(self, category_index: int, segment: Segment) -> int:
-        """What one place of this category costs on this segment."""
+        """What one place of this category costs on this segment, before the first window."""
         ridden = self._ridden[category_index]
         base_minor = self.fares[category_index].base_minor
         if len(ridden) == 1:
@@ -64,7 +118,11 @@ class FareTable:
         """Two tables are equal when they charge the same."""
         if not isinstance(other, FareTable):
             return NotImplemented
-        return self.currency == other.currency and self.fares == other.fares
+        return (self.currency, self.fares, self.windows) == (
+            other.currency,
+            other.fares,
+            other.windows,
+        )
 
     def __hash__(self) -> int:
-        return hash((self.currency, self.fares))
+        return hash((self.currency, self.fares, self.windows))

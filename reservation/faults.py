@@ -56,5 +56,9 @@ class Diverged(NotDone):
     """The database refused what memory believed. The owner must stop and reload."""
 
 
+class PlanTooSmall(NotDone):
+    """The show's plan has fewer seats or places than the plan that it was sold from."""
+
+
 class OutcomeUnknown(Fault):
     """The command may or may not have happened. Repeat it with the same id to learn which."""

@@ -7,8 +7,13 @@ an id can therefore find the shard and the actor without a directory look-up.
     hld_ SS BBBBBBBBBBBBBB HHHHHHHHHHHHHHHH   hold: the show's 16, then 16 of its own
     bkg_ SS BBBBBBBBBBBBBB HHHHHHHHHHHHHHHH   booking: its hold's 32 (one hold, one booking)
 
-Ids are derived by hashing, never drawn: importing the same timetable twice gives the same
+These are derived by hashing, never drawn: importing the same timetable twice gives the same
 shows, and the same customer with the same idempotency key gives the same hold.
+
+    acc_ tnt_ ses_ key_ and 20 letters        account, tenant, session, API key
+
+These say nothing and are drawn at random where they are stored (``persistence/new_ids.py``): who
+signs up may not be able to tell who else did.
 """
 
 from __future__ import annotations
@@ -21,18 +26,32 @@ ShowId = NewType("ShowId", str)
 HoldId = NewType("HoldId", str)
 BookingId = NewType("BookingId", str)
 CustomerId = NewType("CustomerId", str)
+ChannelId = NewType("ChannelId", str)
+AccountId = NewType("AccountId", str)
+TenantId = NewType("TenantId", str)
+SessionId = NewType("SessionId", str)
+ApiKeyId = NewType("ApiKeyId", str)
 
 LOGICAL_SHARD_COUNT = 1024
 
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_VALUE_OF = {letter: value for value, letter in enumerate(_ALPHABET)}
-_TO_BASE32 = bytes(ord(_ALPHABET[value & 31]) for value in range(256))
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Base 32 without the letters that people confuse with digits or read as words."""
+
+DRAWN_LETTER_COUNT = 20
+"""Of an id that is drawn: 100 bits, too many to guess or to meet twice."""
+
+_VALUE_OF = {letter: value for value, letter in enumerate(ALPHABET)}
+_TO_BASE32 = bytes(ord(ALPHABET[value & 31]) for value in range(256))
 _SHOW_BODY = 16
 _HOLD_BODY = 32
 
-_SHOW_ID = re.compile(rf"shw_[{_ALPHABET}]{{{_SHOW_BODY}}}")
-_HOLD_ID = re.compile(rf"hld_[{_ALPHABET}]{{{_HOLD_BODY}}}")
-_BOOKING_ID = re.compile(rf"bkg_[{_ALPHABET}]{{{_HOLD_BODY}}}")
+_SHOW_ID = re.compile(rf"shw_[{ALPHABET}]{{{_SHOW_BODY}}}")
+_HOLD_ID = re.compile(rf"hld_[{ALPHABET}]{{{_HOLD_BODY}}}")
+_BOOKING_ID = re.compile(rf"bkg_[{ALPHABET}]{{{_HOLD_BODY}}}")
+_ACCOUNT_ID = re.compile(rf"acc_[{ALPHABET}]{{{DRAWN_LETTER_COUNT}}}")
+_TENANT_ID = re.compile(rf"tnt_[{ALPHABET}]{{{DRAWN_LETTER_COUNT}}}")
+_SESSION_ID = re.compile(rf"ses_[{ALPHABET}]{{{DRAWN_LETTER_COUNT}}}")
+_API_KEY_ID = re.compile(rf"key_[{ALPHABET}]{{{DRAWN_LETTER_COUNT}}}")
 
 
 def _letters(source: str, count: int) -> str:
@@ -92,3 +111,23 @@ def is_hold_id(text: str) -> bool:
 def is_booking_id(text: str) -> bool:
     """Whether ``text`` has the form of a booking id."""
     return _BOOKING_ID.fullmatch(text) is not None
+
+
+def is_account_id(text: str) -> bool:
+    """Whether ``text`` has the form of an account's id (not whether the account exists)."""
+    return _ACCOUNT_ID.fullmatch(text) is not None
+
+
+def is_tenant_id(text: str) -> bool:
+    """Whether ``text`` has the form of a tenant's id."""
+    return _TENANT_ID.fullmatch(text) is not None
+
+
+def is_session_id(text: str) -> bool:
+    """Whether ``text`` has the form of a session's id."""
+    return _SESSION_ID.fullmatch(text) is not None
+
+
+def is_api_key_id(text: str) -> bool:
+    """Whether ``text`` has the form of an API key's id (its name, not the key itself)."""
+    return _API_KEY_ID.fullmatch(text) is not None

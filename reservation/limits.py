@@ -40,6 +40,9 @@ ENDED_HOLDS_REMEMBERED_MAX = 20_000
 AMOUNT_MINOR_MAX = 10**12
 """Money in minor units; far above any basket and far below 2**63."""
 
+FARE_WINDOWS_MAX = 50
+"""Price windows of one show: early, regular, late, and room for a price that moves each week."""
+
 assert HOLD_TTL_MS_MIN <= HOLD_TTL_MS_DEFAULT <= HOLD_TTL_MS_MAX <= HOLD_LIFE_MS_MAX
 assert HOLD_TTL_MS_DEFAULT <= HOLD_LIFE_MS_DEFAULT <= HOLD_LIFE_MS_MAX
 assert HOLD_LIFE_MS_MAX < ENDED_HOLD_MEMORY_MS

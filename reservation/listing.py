@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from reservation.access import HOUSE_TENANT
 from reservation.fares import FareTable
-from reservation.ids import ShowId
-from reservation.show import Placement, SalesPolicy
+from reservation.ids import ShowId, TenantId
+from reservation.organiser_ids import SeriesId, VenueId
+from reservation.show import Placement, SalesPolicy, ShowState
 
 
 class ShowKind(StrEnum):
@@ -25,6 +27,8 @@ class ShowListing:
 
     ``source_key`` is where it came from (``gtfs:CR:1045:2026-12-01``); importing the same
     source again finds the same show. ``plan_id`` and ``route_id`` name immutable content.
+    ``tenant_id`` is whose show it is; ``series_id`` and ``venue_id``, when there are any, are
+    of the same tenant, and ``venue`` is what people read whatever ``venue_id`` says.
 
     Units:
         starts_at_ms, ends_at_ms: Unix milliseconds, UTC; for a run the first departure and
@@ -47,3 +51,8 @@ class ShowListing:
     fares: FareTable
     placement: Placement
     policy: SalesPolicy = field(default_factory=SalesPolicy)
+    tenant_id: TenantId = HOUSE_TENANT
+    status: ShowState = ShowState.ON_SALE
+    description: str = ""
+    series_id: SeriesId | None = None
+    venue_id: VenueId | None = None

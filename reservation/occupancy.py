@@ -17,14 +17,18 @@ class Occupancy:
     """The live claims of one show.
 
     Shapes:
-        taken: one integer per seat; bit *i* is set while leg *i* is held, booked or blocked.
+        taken: one integer per seat; bit *i* is set while leg *i* is held, booked, blocked or
+            reserved.
+        reserved: the legs that are nobody's but not on general sale either, of the seats that
+            channels have (see ``house_seats``). Postgres does not count them as claims.
         admitted: per tier, one counter per leg.
     """
 
-    __slots__ = ("_capacity", "_every_leg", "admitted", "taken")
+    __slots__ = ("_capacity", "_every_leg", "admitted", "reserved", "taken")
 
     def __init__(self, plan: SeatingPlan, route: Route) -> None:
         self.taken: list[int] = [0] * plan.seat_count
+        self.reserved: dict[int, int] = {}
         self.admitted: list[list[int]] = [[0] * route.leg_count for _ in plan.admission_tiers]
         self._capacity = [tier.capacity for tier in plan.admission_tiers]
         self._every_leg = route.whole.mask
@@ -68,9 +72,26 @@ class Occupancy:
         """Put blocked seats back on sale."""
         self.release(seat_indexes, self._every_leg)
 
+    def reserve(self, seat_index: int, legs: int) -> None:
+        """Keep a seat off general sale on those of these legs on which nobody has it."""
+        free = legs & ~self.taken[seat_index]
+        self.reserved[seat_index] = self.reserved.get(seat_index, 0) | free
+        self.taken[seat_index] |= free
+
+    def unreserve(self, seat_index: int) -> None:
+        """Put what is reserved of a seat on general sale."""
+        self.taken[seat_index] &= ~self.reserved.pop(seat_index)
+
+    def let_through(self, seat_index: int, legs: int) -> None:
+        """Give up what is reserved of a seat on these legs, for a claim that comes now."""
+        assert self.reserved[seat_index] & legs == legs, f"seat {seat_index} is not reserved"
+        self.reserved[seat_index] &= ~legs
+        self.taken[seat_index] &= ~legs
+
     def claimed_seat_legs(self) -> int:
-        """How many seat-legs are taken in all; Postgres counts the same number."""
-        return sum(bits.bit_count() for bits in self.taken)
+        """How many seat-legs are claimed in all; Postgres counts the same number."""
+        taken = sum(bits.bit_count() for bits in self.taken)
+        return taken - sum(bits.bit_count() for bits in self.reserved.values())
 
     def claimed_place_legs(self) -> int:
         """How many admission place-legs are taken in all."""

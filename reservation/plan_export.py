@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from itertools import groupby
 
+from reservation.drawing_order import drawn_plan
 from reservation.plan_extras import TRAIT_MEMBERS, Ranking, SeatOrder
 from reservation.plan_findings import POSITION_MAX
 from reservation.plan_order import find_aisles, order_along_row
@@ -26,9 +27,13 @@ _TIER_HEIGHT = 60
 def write_plan(plan: SeatingPlan) -> tuple[Document, Document]:
     """The plan as a seating-plan document and its sibling.
 
+    Of a revised plan this is the drawing as it is now: seats that are gone are not in it, and
+    reading it gives every seat the index of its place.
+
     Returns:
         (document, extras): JSON values only.
     """
+    plan = drawn_plan(plan)
     seats: dict[str, Document] = {}
     zones = [
         _zone(plan, section, list(rows))

@@ -169,6 +169,7 @@ def repeat_plan(plan: SeatingPlan, coaches: int) -> SeatingPlan:
         raise ValueError(f"coaches: a tier has more than {ADMISSION_CAPACITY_MAX:,} places")
     if coaches == 1:
         return plan
+    assert plan.order is None, "a coach is repeated before anything of it is sold"
     step_x, step_y = _coach_step(plan)
     farthest = max((abs(value) for value in (*plan.x, *plan.y)), default=0)
     if farthest + (coaches - 1) * max(step_x, step_y) > POSITION_MAX * 100:

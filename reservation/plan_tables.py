@@ -93,6 +93,7 @@ class PlanTables:
     """
 
     def __init__(self, plan: SeatingPlan) -> None:
+        assert plan.order is None, "the tables of a revised plan are those of its drawing"
         self.plan: Final = plan
         class_index_of: dict[tuple[int, int], int] = {}
         self.class_of: Final = array(

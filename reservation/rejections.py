@@ -25,6 +25,10 @@ class Rejection(StrEnum):
     TOO_MANY_HOLDS = "too_many_holds"  #: The customer's live holds on this show are used up.
     TOO_MANY_SEATS = "too_many_seats"  #: The customer's seats on this show are used up.
     NOT_ON_SALE = "not_on_sale"  #: Outside the show's sales window.
+    TOO_MANY_SEATS_PER_HOLD = "too_many_seats_per_hold"  #: More than one hold may have here.
+    SHOW_CANCELLED = "show_cancelled"  #: The show does not take place.
+    CHANNEL_NOT_FOUND = "channel_not_found"  #: The channel has no seats of this show (any more).
+    SEAT_NOT_ALLOCATED = "seat_not_allocated"  #: A seat to take from a channel is not its own.
     SEAT_NOT_BLOCKED = "seat_not_blocked"  #: A seat to unblock is not blocked.
 
     @property

@@ -30,6 +30,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from reservation.commands import Wish
+from reservation.drawing_order import drawing_order_of
 from reservation.events import Arrangement
 from reservation.nearest_seats import NearestSearch
 from reservation.orphan_seats import (
@@ -41,7 +42,7 @@ from reservation.orphan_seats import (
     rules_for,
     tally_size,
 )
-from reservation.plan_tables import free_seats, tables_of
+from reservation.plan_tables import free_seats
 from reservation.seat_search import Kind, Offer, OfferSearch, Sight, uses_for
 from reservation.seating_plan import SeatingPlan
 from reservation.show import OrphanRule
@@ -71,16 +72,20 @@ class SeatChooser:
     Cheap to construct: the tables behind it are shared by all choosers of the same plan
     object. It holds nothing about a show; every question brings the show's seat map along.
 
+    The seats of a revised plan that are gone are never chosen, and count as no neighbours.
+
     Shapes:
         taken: per seat, one bit per leg on which it is held, booked or blocked. A ``list`` or
             a ``bytearray`` is read fastest.
         mask: one bit per leg of the segment asked for.
     """
 
-    __slots__ = ("_tables",)
+    __slots__ = ("_order", "_tables")
 
     def __init__(self, plan: SeatingPlan) -> None:
-        self._tables = tables_of(plan)
+        # Seats are chosen by their places; they come in and go out by their indexes.
+        self._order = drawing_order_of(plan)
+        self._tables = self._order.tables
 
     def best_available(
         self, taken: Sequence[int], mask: int, wish: Wish, orphan_rule: OrphanRule
@@ -108,7 +113,7 @@ class SeatChooser:
             or (wish.companion_count and not wish.accessible_count)
         ):
             return None
-        sight = Sight(self._tables, taken, mask)
+        sight = Sight(self._tables, self._order.by_place(taken), mask)
         apart: Assignment | None = None
         for pool in self._pools(wish):
             if apart is not None and not pool.is_mixed:
@@ -118,9 +123,9 @@ class SeatChooser:
                 search = OfferSearch(sight, offers, wish, mixes_categories=pool.is_mixed)
                 found = search.best(orphan_rule)
                 if found is not None and found[1] is Arrangement.ROW:
-                    return Assignment(*found)
+                    return self._assignment(*found)
                 if found is not None and apart is None:
-                    apart = Assignment(*found)
+                    apart = self._assignment(*found)
         return apart
 
     def nearest(
@@ -141,13 +146,17 @@ class SeatChooser:
         one group with an accessible seat.
 
         Returns:
-            None when too few equivalent seats are free.
+            None when too few equivalent seats are free, or a named one is gone.
         """
-        if not seat_indexes:
+        named = self._order.places_of(seat_indexes)
+        if not named or len(named) != len(seat_indexes):
             return None
-        sight = Sight(self._tables, taken, mask)
-        seats = NearestSearch(sight, seat_indexes).best(orphan_rule)
-        return None if seats is None else Assignment(seats, Arrangement.NEAREST)
+        sight = Sight(self._tables, self._order.by_place(taken), mask)
+        places = NearestSearch(sight, named).best(orphan_rule)
+        return None if places is None else self._assignment(places, Arrangement.NEAREST)
+
+    def _assignment(self, places: tuple[int, ...], arrangement: Arrangement) -> Assignment:
+        return Assignment(self._order.seats_at(places), arrangement)
 
     def orphans_of(
         self, taken: Sequence[int], mask: int, seat_indexes: tuple[int, ...]
@@ -165,8 +174,8 @@ class SeatChooser:
         kinds that comparing them is too costly, kinds are not told apart.
         """
         tables = self._tables
-        signs = free_seats(taken, mask)
-        named = set(seat_indexes)
+        signs = free_seats(self._order.by_place(taken), mask)
+        named = set(self._order.places_of(seat_indexes))
         orphans: list[int] = []
         for row in sorted({tables.row_of(seat) for seat in named}):
             for first, end in tables.row_runs[row]:
@@ -176,7 +185,7 @@ class SeatChooser:
                 left = self._left_alone(signs, first, end, named)
                 if left and self._has_gentler_choice(signs, first, end, chosen):
                     orphans.extend(left)
-        return tuple(orphans)
+        return self._order.seats_at(orphans)
 
     def _left_alone(self, signs: bytes, first: int, end: int, named: set[int]) -> list[int]:
         special = self._tables.special

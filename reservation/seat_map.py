@@ -23,16 +23,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeAlias
 
 from reservation import limits
 from reservation.commands import (
+    AllocateSeats,
     BlockSeats,
     CancelBooking,
+    CancelShow,
+    CloseChannel,
     Command,
     ConfirmHold,
+    DeallocateSeats,
     ExtendHold,
     HoldBestAvailable,
+    HoldFromChannel,
     HoldSeats,
     ReleaseHold,
     UnblockSeats,
@@ -43,36 +47,40 @@ from reservation.events import (
     BookingCancelled,
     BookingConfirmed,
     Event,
+    HeldFromChannel,
     HoldExpired,
     HoldExtended,
     HoldReleased,
     HoldsForgotten,
+    SeatsAllocated,
     SeatsBlocked,
+    SeatsDeallocated,
     SeatsHeld,
     SeatsUnblocked,
+    ShowCancelled,
 )
-from reservation.hold import (
-    REFUSAL_OF_ENDED_HOLD,
-    Booking,
-    BookingState,
-    Hold,
-    HoldState,
-)
-from reservation.ids import BookingId, CustomerId, HoldId, booking_id_of, hold_id_of
+from reservation.hold import Booking, BookingState, Hold, HoldState
+from reservation.house_seats import HouseSeats
+from reservation.ids import ChannelId, CustomerId, HoldId
 from reservation.occupancy import Occupancy
+from reservation.outcome import Outcome as Outcome
+from reservation.outcome import Repeated as Repeated
 from reservation.rejections import Rejected, Rejection
 from reservation.seat_assignment import SeatChooser
 from reservation.seating_plan import SeatTrait
+from reservation.settling import Settling
 from reservation.show import OrphanRule, Show
 
-
-class Repeated(NamedTuple):
-    """The command was done before; ``event`` is what happened then."""
-
-    event: Event
+_SELLING = (HoldSeats, HoldBestAvailable, HoldFromChannel, ExtendHold, ConfirmHold)
+"""What a cancelled show does not do any more."""
 
 
-Outcome: TypeAlias = Event | Repeated | Rejected
+def _refusing_what_is_new(decide: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    def refuse(command: Command, now_ms: int) -> Outcome:
+        outcome = decide(command, now_ms)
+        return outcome if isinstance(outcome, Repeated) else Rejected(Rejection.SHOW_CANCELLED)
+
+    return refuse
 
 
 class _Totals:
@@ -96,24 +104,36 @@ class SeatMap:
         self.show = show
         self.occupancy = Occupancy(show.plan, show.route)
         self.holds: dict[HoldId, Hold] = {}
-        self.blocked: dict[int, str] = {}
+        self.house = HouseSeats(self.occupancy, show.route.whole.mask, show.plan.gone)
+        self.blocked = self.house.blocked
+        self.cancelled: ShowCancelled | None = None
         self.live_hold_count = 0
         self._chooser = chooser
         self._totals: dict[CustomerId, _Totals] = {}
         # Ended holds in the order they ended, so that the oldest are forgotten first.
         self._ended: deque[tuple[int, HoldId]] = deque()
         self._special_seats = any(show.plan.traits)
-        plan = show.plan
+        plan, policy, house = show.plan, show.policy, self.house
+        settling = Settling(policy, self.holds)
         self._shape = (show.route.leg_count, plan.seat_count, len(plan.admission_tiers))
+        # Read for every hold: a look into the show costs three times as much.
+        self._fares, self._fares_change = show.fares, bool(show.fares.windows)
+        self._seats_per_hold_max = policy.seats_per_hold_max
+        self._seats_per_customer_max = policy.seats_per_customer_max
         self._decide: dict[type, Callable[..., Outcome]] = {
             HoldSeats: self._decide_hold_seats,
             HoldBestAvailable: self._decide_hold_best,
-            ExtendHold: self._decide_extend,
-            ReleaseHold: self._decide_release,
-            ConfirmHold: self._decide_confirm,
-            CancelBooking: self._decide_cancel,
-            BlockSeats: self._decide_block,
-            UnblockSeats: self._decide_unblock,
+            ExtendHold: settling.decide_extend,
+            ReleaseHold: settling.decide_release,
+            ConfirmHold: settling.decide_confirm,
+            CancelBooking: settling.decide_cancel,
+            BlockSeats: house.decide_block,
+            UnblockSeats: house.decide_unblock,
+            AllocateSeats: house.decide_allocate,
+            DeallocateSeats: house.decide_deallocate,
+            CloseChannel: house.decide_close,
+            HoldFromChannel: self._decide_hold_from_channel,
+            CancelShow: self._decide_cancel_show,
         }
         self._apply: dict[type, Callable[..., None]] = {
             SeatsHeld: self._apply_held,
@@ -122,8 +142,12 @@ class SeatMap:
             HoldExpired: self._apply_expired,
             BookingConfirmed: self._apply_confirmed,
             BookingCancelled: self._apply_cancelled,
-            SeatsBlocked: self._apply_blocked,
-            SeatsUnblocked: self._apply_unblocked,
+            SeatsBlocked: house.apply_blocked,
+            SeatsUnblocked: house.apply_unblocked,
+            SeatsAllocated: house.apply_allocated,
+            SeatsDeallocated: house.apply_deallocated,
+            HeldFromChannel: self._apply_held_from_channel,
+            ShowCancelled: self._apply_show_cancelled,
             HoldsForgotten: self._apply_forgotten,
         }
 
@@ -177,6 +201,8 @@ class SeatMap:
             if full:
                 return Rejected(Rejection.CAPACITY_UNAVAILABLE, tier_indexes=full)
             places += sum(count for _, count in command.admissions)
+        if places > self._seats_per_hold_max:
+            return Rejected(Rejection.TOO_MANY_SEATS_PER_HOLD)
         if self._exceeds_seats(command.customer_id, places):
             return Rejected(Rejection.TOO_MANY_SEATS)
         arrangement = Arrangement.NAMED if seat_indexes else Arrangement.ADMISSION
@@ -209,6 +235,11 @@ class SeatMap:
                 )
         if not seat_indexes:
             return None
+        if self.house.gone:
+            # They are blocked before they go; who unblocked one in between must not sell it.
+            gone = tuple([index for index in seat_indexes if index in self.house.gone])
+            if gone:
+                return Rejected(Rejection.SEAT_UNAVAILABLE, gone)
         if self._special_seats:
             traits = self.show.plan.traits
             companions = tuple([i for i in seat_indexes if traits[i] & SeatTrait.COMPANION])
@@ -225,6 +256,8 @@ class SeatMap:
         if refusal is not None:
             return refusal
         wish = command.wish
+        if wish.seat_count > self._seats_per_hold_max:
+            return Rejected(Rejection.TOO_MANY_SEATS_PER_HOLD)
         if self._exceeds_seats(command.customer_id, wish.seat_count):
             return Rejected(Rejection.TOO_MANY_SEATS)
         assignment = self._chooser.best_available(
@@ -236,6 +269,21 @@ class SeatMap:
         if assignment is None:
             return Rejected(Rejection.NOT_ENOUGH_SEATS)
         return self._held(command, assignment.seat_indexes, (), assignment.arrangement, now_ms)
+
+    def _decide_hold_from_channel(self, command: HoldFromChannel, now_ms: int) -> Outcome:
+        hold, channel_id, house = command.hold, command.channel_id, self.house
+        if not house.is_open(channel_id):
+            refusal = self._refuse_claim(hold, now_ms)
+            return refusal or Rejected(Rejection.CHANNEL_NOT_FOUND)
+        with house.opened_for(channel_id):
+            outcome: Outcome = (
+                self._decide_hold_seats(hold, now_ms)
+                if isinstance(hold, HoldSeats)
+                else self._decide_hold_best(hold, now_ms)
+            )
+        if isinstance(outcome, SeatsHeld) and house.has_of(channel_id, outcome.seat_indexes):
+            return HeldFromChannel(channel_id, outcome)
+        return outcome
 
     def _refuse_claim(
         self, command: HoldSeats | HoldBestAvailable, now_ms: int
@@ -259,7 +307,7 @@ class SeatMap:
     def _exceeds_seats(self, customer_id: CustomerId, places: int) -> bool:
         totals = self._totals.get(customer_id)
         has = totals.places if totals is not None else 0
-        return has + places > self.show.policy.seats_per_customer_max
+        return has + places > self._seats_per_customer_max
 
     def _held(
         self,
@@ -271,7 +319,8 @@ class SeatMap:
     ) -> SeatsHeld:
         show, segment = self.show, command.segment
         plan = show.plan
-        amount_minor = show.fares.amount_minor
+        fares = self._fares.at(now_ms) if self._fares_change else self._fares
+        amount_minor = fares.amount_minor
         category_of = plan.category_of
         return SeatsHeld(
             command.hold_id,
@@ -293,88 +342,11 @@ class SeatMap:
             command.request_digest,
         )
 
-    def _decide_extend(self, command: ExtendHold, now_ms: int) -> Outcome:
-        hold = self._live_hold(command.hold_id, command.customer_id, now_ms)
-        if isinstance(hold, Rejected):
-            return hold
-        policy = self.show.policy
-        cap_at_ms = hold.held.held_at_ms + policy.hold_life_ms_max
-        if hold.expires_at_ms >= cap_at_ms:
-            return Rejected(Rejection.EXTENSION_CAP_REACHED)
-        expires_at_ms = min(now_ms + policy.hold_ttl_ms, cap_at_ms)
-        if expires_at_ms <= hold.expires_at_ms:
-            return Repeated(HoldExtended(command.hold_id, hold.expires_at_ms))
-        return HoldExtended(command.hold_id, expires_at_ms)
-
-    def _decide_release(self, command: ReleaseHold, now_ms: int) -> Outcome:
-        hold = self._own_hold(command.hold_id, command.customer_id)
-        if hold is not None and hold.state is HoldState.RELEASED:
-            assert hold.ended_at_ms is not None
-            return Repeated(HoldReleased(command.hold_id, hold.ended_at_ms))
-        live = self._live_hold(command.hold_id, command.customer_id, now_ms)
-        return live if isinstance(live, Rejected) else HoldReleased(command.hold_id, now_ms)
-
-    def _decide_confirm(self, command: ConfirmHold, now_ms: int) -> Outcome:
-        hold = self._own_hold(command.hold_id, command.customer_id)
-        if hold is not None and hold.booking is not None:
-            if hold.booking.state is BookingState.CANCELLED:
-                return Rejected(Rejection.BOOKING_CANCELLED)
-            if hold.booking.confirmed.payment != command.payment:
-                return Rejected(Rejection.EXISTS_WITH_DIFFERENT_REQUEST)
-            return Repeated(hold.booking.confirmed)
-        live = self._live_hold(command.hold_id, command.customer_id, now_ms)
-        if isinstance(live, Rejected):
-            return live
-        return BookingConfirmed(
-            command.hold_id,
-            booking_id_of(command.hold_id),
-            command.customer_id,
-            command.payment,
-            live.held.amount_minor,
-            now_ms,
-        )
-
-    def _decide_cancel(self, command: CancelBooking, now_ms: int) -> Outcome:
-        hold = self._own_hold(hold_id_of(command.booking_id), command.customer_id)
-        if hold is None or hold.booking is None:
-            return Rejected(Rejection.BOOKING_NOT_FOUND)
-        if hold.booking.cancelled_at_ms is not None:
-            return Repeated(self._cancelled(command.booking_id, hold.booking.cancelled_at_ms))
-        return self._cancelled(command.booking_id, now_ms)
-
-    @staticmethod
-    def _cancelled(booking_id: BookingId, at_ms: int) -> BookingCancelled:
-        return BookingCancelled(hold_id_of(booking_id), booking_id, at_ms)
-
-    def _decide_block(self, command: BlockSeats, now_ms: int) -> Outcome:
-        fresh = tuple([index for index in command.seat_indexes if index not in self.blocked])
-        if not fresh:
-            return Repeated(SeatsBlocked(command.seat_indexes, command.reason, now_ms))
-        clashes = self.occupancy.clashes(fresh, self.show.route.whole.mask)
-        if clashes:
-            return Rejected(Rejection.SEAT_UNAVAILABLE, clashes)
-        return SeatsBlocked(fresh, command.reason, now_ms)
-
-    def _decide_unblock(self, command: UnblockSeats, now_ms: int) -> Outcome:
-        strangers = tuple([index for index in command.seat_indexes if index not in self.blocked])
-        if strangers:
-            return Rejected(Rejection.SEAT_NOT_BLOCKED, strangers)
-        return SeatsUnblocked(command.seat_indexes, now_ms)
-
-    def _own_hold(self, hold_id: HoldId, customer_id: CustomerId) -> Hold | None:
-        """The hold, if it is this customer's; somebody else's does not exist for them."""
-        hold = self.holds.get(hold_id)
-        return hold if hold is not None and hold.held.customer_id == customer_id else None
-
-    def _live_hold(self, hold_id: HoldId, customer_id: CustomerId, now_ms: int) -> Hold | Rejected:
-        hold = self._own_hold(hold_id, customer_id)
-        if hold is None:
-            return Rejected(Rejection.HOLD_NOT_FOUND)
-        if hold.state is not HoldState.HELD:
-            return Rejected(REFUSAL_OF_ENDED_HOLD[hold.state])
-        if hold.expires_at_ms <= now_ms:
-            return Rejected(Rejection.HOLD_EXPIRED)
-        return hold
+    def _decide_cancel_show(self, command: CancelShow, now_ms: int) -> Outcome:
+        if self.cancelled is not None:
+            return Repeated(self.cancelled)
+        live = [each for each, hold in self.holds.items() if hold.state is HoldState.HELD]
+        return ShowCancelled(command.reason, tuple(live), now_ms)
 
     # -- applying ---------------------------------------------------------------------
 
@@ -390,12 +362,15 @@ class SeatMap:
         self,
         holds: Iterable[Hold],
         blocked: Iterable[tuple[int, str]],
+        allocated: Iterable[tuple[int, ChannelId]] = (),
+        cancelled: ShowCancelled | None = None,
     ) -> None:
         """Fill an empty map from stored state: the shortcut that spares replaying the journal.
 
         Shapes:
             holds: every hold that is live, booked, or ended and not yet forgotten; the ended
                 ones in the order they ended.
+            blocked, allocated: (seat_index, reason), (seat_index, channel).
         """
         assert not self.holds, "restore fills an empty map"
         for hold in holds:
@@ -409,9 +384,9 @@ class SeatMap:
             elif hold.booking is None:
                 assert hold.ended_at_ms is not None
                 self._ended.append((hold.ended_at_ms, held.hold_id))
-        for seat_index, reason in blocked:
-            self.blocked[seat_index] = reason
-            self.occupancy.block((seat_index,))
+        self.house.restore(blocked, allocated)
+        if cancelled is not None:
+            self._stop_selling(cancelled)
 
     def _take_places(self, held: SeatsHeld) -> None:
         self.occupancy.claim(held.seat_indexes, held.segment.mask)
@@ -424,6 +399,8 @@ class SeatMap:
 
     def _give_places(self, held: SeatsHeld) -> None:
         self.occupancy.release(held.seat_indexes, held.segment.mask)
+        if self.house.channel_of:
+            self.house.take_back(held.seat_indexes, held.segment.mask)
         for tier_index, count, _ in held.admissions:
             self.occupancy.admit(tier_index, held.segment, -count)
         totals = self._totals[held.customer_id]
@@ -474,14 +451,24 @@ class SeatMap:
         hold.booking.cancelled_at_ms = event.at_ms
         self._give_places(hold.held)
 
-    def _apply_blocked(self, event: SeatsBlocked) -> None:
-        self.occupancy.block(event.seat_indexes)
-        self.blocked.update((index, event.reason) for index in event.seat_indexes)
+    def _apply_held_from_channel(self, event: HeldFromChannel) -> None:
+        held = event.held
+        self.house.let_through(event.channel_id, held.seat_indexes, held.segment.mask)
+        self._apply_held(held)
 
-    def _apply_unblocked(self, event: SeatsUnblocked) -> None:
-        self.occupancy.unblock(event.seat_indexes)
-        for index in event.seat_indexes:
-            del self.blocked[index]
+    def _apply_show_cancelled(self, event: ShowCancelled) -> None:
+        assert self.cancelled is None, "cancelled twice"
+        for hold_id in event.hold_ids:
+            self._end(hold_id, HoldState.RELEASED, event.at_ms)
+        assert not self.live_hold_count, "a live hold outlives its show"
+        self._stop_selling(event)
+
+    def _stop_selling(self, event: ShowCancelled) -> None:
+        """From now on only what is over already is answered, and what gives seats back."""
+        # Which holds ended with it is the journal's to tell, and is not stored.
+        self.cancelled = event._replace(hold_ids=())
+        for kind in _SELLING:
+            self._decide[kind] = _refusing_what_is_new(self._decide[kind])
 
     def _apply_forgotten(self, event: HoldsForgotten) -> None:
         left = set(event.hold_ids)

@@ -187,7 +187,6 @@ async def _booked_in(house: House, show: Show) -> list[tuple[int, str]]:
         async for verdict in verify_shows([pool], ShardMap.even((house.superuser_dsn,))):
             assert verdict.show_id == show.show_id
             assert verdict.faults == []
-            assert verdict.entries > 0
         rows = await pool.fetch(
             "SELECT seats, booking_id FROM hold JOIN booking USING (hold_id)"
             " WHERE cancelled_at_ms IS NULL"

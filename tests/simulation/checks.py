@@ -10,6 +10,7 @@ I7   one journal: no gap, no replaced epoch, epochs only rise; memory is what a 
 I9   what callers saw is true: seats are linearizable, a session never sees time go back
 I10  no customer has more than the policy allows
 I11  after the healing everybody gets an answer
+I12  after a show was renewed nothing is sold by what it was before
 """
 
 from __future__ import annotations
@@ -22,24 +23,29 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from actors.live_show import LiveShow
 from reservation.audit import AuditFault, Auditor, JournalEntry
-from reservation.commands import CancelBooking, HoldBestAvailable, HoldSeats
+from reservation.commands import AllocateSeats, CancelBooking, DeallocateSeats, HoldFromChannel
 from reservation.events import (
     BookingCancelled,
     BookingConfirmed,
     Event,
+    HeldFromChannel,
     HoldExpired,
     HoldExtended,
     HoldReleased,
+    SeatsAllocated,
     SeatsBlocked,
+    SeatsDeallocated,
     SeatsHeld,
     SeatsUnblocked,
+    ShowCancelled,
 )
 from reservation.hold import HoldState
-from reservation.ids import HoldId, hold_id_of
+from reservation.ids import ChannelId, HoldId, hold_id_of
 from reservation.rejections import Rejected, Rejection
 from reservation.show import Show
 from tests.simulation.database import Written
 from tests.simulation.hosting import Incarnation
+from tests.simulation.story import REVISION_MINOR
 from tests.support.history_checker import (
     Operation,
     Violation,
@@ -138,14 +144,18 @@ def check_all(simulation: Simulation, watch: Watch) -> tuple[list[Violation], in
     for desk in simulation.desks:
         orders.update(desk.orders)
     for client in simulation.clients:
+        if not client.has_stopped:
+            violations.append(Violation("I0", "a client's life has ended too early"))
         if not client.is_done or client.is_stuck:
             violations.append(Violation("I11", "a client never got a certain answer"))
-    for show in simulation.shows:
+    for made in simulation.shows:
+        show = simulation.hosting.shelf.shows[made.show_id]
         journal = simulation.database.journals.get(show.show_id, [])
         told = [each for each in simulation.history.operations if each.show_id == show.show_id]
         events = [event for row in journal for event in row.events]
         violations += _check_journal(simulation, show, journal)
         violations += _check_ends(journal, watch.healed_at_ms)
+        violations += _check_renewals(simulation, show, journal)
         violations += _check_durable_when_told(told, orders, journal)
         violations += _check_refusals(told, orders, journal, show, stale_ms)
         verdict = check_history(told, show, events, stale_ms=stale_ms)
@@ -186,8 +196,10 @@ def _check_ends(journal: Sequence[Written], healed_at_ms: int) -> list[Violation
     deadlines: dict[HoldId, int] = {}
     ended: dict[HoldId, int] = {}
     for row in journal:
-        for event in row.events:
-            if isinstance(event, SeatsHeld | HoldExtended):
+        for event in map(_unwrapped, row.events):
+            if isinstance(event, ShowCancelled):
+                ended.update(dict.fromkeys(event.hold_ids, row.at_ms))
+            elif isinstance(event, SeatsHeld | HoldExtended):
                 deadlines[event.hold_id] = event.expires_at_ms
             elif isinstance(event, HoldExpired | HoldReleased | BookingConfirmed):
                 ended[event.hold_id] = row.at_ms
@@ -204,6 +216,32 @@ def _check_ends(journal: Sequence[Written], healed_at_ms: int) -> list[Violation
     return violations
 
 
+def _unwrapped(event: Event) -> Event:
+    return event.held if isinstance(event, HeldFromChannel) else event
+
+
+def _check_renewals(
+    simulation: Simulation, show: Show, journal: Sequence[Written]
+) -> list[Violation]:
+    """I12: what is written after a renewal was done has the price of that revision or a later."""
+    violations: list[Violation] = []
+    renewals = [
+        renewal
+        for desk in simulation.desks
+        for renewal in desk.renewals
+        if renewal.show_id == show.show_id
+    ]
+    for row in journal:
+        revision = max((each.revision for each in renewals if each.told < row.order), default=0)
+        for event in map(_unwrapped, row.events):
+            if isinstance(event, SeatsHeld) and any(
+                each // REVISION_MINOR < revision for each in event.seat_minor
+            ):
+                what = f"{event.hold_id} was sold by what its show was before revision {revision}"
+                violations.append(Violation("I12", what))
+    return violations
+
+
 def _check_durable_when_told(
     told: Sequence[Operation], orders: dict[int, tuple[int, int]], journal: Sequence[Written]
 ) -> list[Violation]:
@@ -212,6 +250,7 @@ def _check_durable_when_told(
     for row in journal:
         for event in row.events:
             written.setdefault(identity_of(event), row.order)
+            written.setdefault(identity_of(_unwrapped(event)), row.order)
     violations: list[Violation] = []
     for operation in told:
         if operation.event is None:
@@ -248,12 +287,15 @@ class _Picture(NamedTuple):
     """The show after one event of the journal.
 
     Shapes:
-        taken: one integer a seat, one bit a leg.
+        taken: one integer a seat, one bit a leg: held, booked or blocked.
+        channel_of: seat -> the channel that it belongs to.
         states: what became of every hold that was made.
     """
 
     taken: tuple[int, ...]
     blocked: frozenset[int]
+    channel_of: dict[int, ChannelId]
+    is_cancelled: bool
     states: dict[HoldId, str]
 
 
@@ -261,12 +303,14 @@ def _pictures(show: Show, journal: Sequence[Written]) -> tuple[list[_Picture], l
     """The show before the first event and after each, and the row each event came with."""
     taken = [0] * show.plan.seat_count
     blocked: set[int] = set()
+    channel_of: dict[int, ChannelId] = {}
+    is_cancelled = False
     states: dict[HoldId, str] = {}
     held: dict[HoldId, SeatsHeld] = {}
-    pictures = [_Picture(tuple(taken), frozenset(), {})]
+    pictures = [_Picture(tuple(taken), frozenset(), {}, False, {})]
     rows: list[Written] = []
     for row in journal:
-        for event in row.events:
+        for event in map(_unwrapped, row.events):
             match event:
                 case SeatsHeld():
                     held[event.hold_id] = event
@@ -288,7 +332,22 @@ def _pictures(show: Show, journal: Sequence[Written]) -> tuple[list[_Picture], l
                     blocked -= set(event.seat_indexes)
                     for seat in event.seat_indexes:
                         taken[seat] &= ~show.route.whole.mask
-            pictures.append(_Picture(tuple(taken), frozenset(blocked), dict(states)))
+                case SeatsAllocated():
+                    channel_of.update(dict.fromkeys(event.seat_indexes, event.channel_id))
+                case SeatsDeallocated():
+                    for seat in event.seat_indexes:
+                        del channel_of[seat]
+                case ShowCancelled():
+                    is_cancelled = True
+                    for hold_id in event.hold_ids:
+                        states[hold_id] = "released"
+                        for seat in held[hold_id].seat_indexes:
+                            taken[seat] &= ~held[hold_id].segment.mask
+            pictures.append(
+                _Picture(
+                    tuple(taken), frozenset(blocked), dict(channel_of), is_cancelled, dict(states)
+                )
+            )
             rows.append(row)
     return pictures, rows
 
@@ -356,14 +415,26 @@ def _seen_by_session(
 
 def _says(operation: Operation, show: Show) -> Callable[[_Picture], bool] | None:
     """What a refusal says about the show; None where that cannot be seen in a picture."""
-    command, told = operation.command, operation.told
+    command, told, claim = operation.command, operation.told, operation.claim
     assert isinstance(told, Rejected)
     seats = told.seat_indexes
     if told.code is Rejection.SEAT_UNAVAILABLE:
-        mask = show.route.whole.mask
-        if isinstance(command, HoldSeats | HoldBestAvailable):
-            mask = command.segment.mask
-        return lambda picture: all(picture.taken[seat] & mask for seat in seats)
+        mask = show.route.whole.mask if claim is None else claim.segment.mask
+        # Somebody else's channel is as good as taken; nobody has a channel of this name.
+        own = command.channel_id if isinstance(command, HoldFromChannel | AllocateSeats) else ""
+        return lambda picture: all(
+            picture.taken[seat] & mask or picture.channel_of.get(seat, own) != own for seat in seats
+        )
+    if told.code is Rejection.SHOW_CANCELLED:
+        return lambda picture: picture.is_cancelled
+    if told.code is Rejection.CHANNEL_NOT_FOUND:
+        assert isinstance(command, HoldFromChannel)
+        channel_id = command.channel_id
+        return lambda picture: channel_id not in picture.channel_of.values()
+    if told.code is Rejection.SEAT_NOT_ALLOCATED:
+        assert isinstance(command, DeallocateSeats)
+        mine = command.channel_id
+        return lambda picture: all(picture.channel_of.get(seat) != mine for seat in seats)
     if told.code is Rejection.SEAT_NOT_BLOCKED:
         return lambda picture: not picture.blocked & set(seats)
     states = _STATES_OF_REFUSAL.get(told.code)
@@ -372,7 +443,7 @@ def _says(operation: Operation, show: Show) -> Callable[[_Picture], bool] | None
     if isinstance(command, CancelBooking):
         hold_id = hold_id_of(command.booking_id)
     else:
-        hold_id = command.hold_id  # type: ignore[union-attr]
+        hold_id = (claim or command).hold_id  # type: ignore[union-attr]
     return lambda picture: picture.states.get(hold_id, "absent") in states
 
 

@@ -28,7 +28,7 @@ from actors.show_actor import ShowActor
 from actors.show_ref import ShowRefs
 from persistence.group_commit import GroupCommitJournal
 from reservation.faults import Fault, OutcomeUnknown, ShowNotFound, ShowUnavailable
-from reservation.ids import ShowId
+from reservation.ids import ChannelId, ShowId
 from reservation.show import Placement, Show
 from tests.simulation.database import ModelDatabase, ModelStore
 from tests.simulation.network import Network
@@ -39,14 +39,24 @@ SWEEP_EVERY_MS = 1_000
 
 
 class Shelf:
-    """The catalogue. It lies in another database and is always there."""
+    """The catalogue. It lies in another database and is always there.
 
-    def __init__(self, shows: Sequence[Show]) -> None:
-        self._shows = {show.show_id: show for show in shows}
+    Shapes:
+        shows: every show as it is now; a story may replace one by a revision of itself.
+        offers: what channels were told that they may sell.
+    """
+
+    def __init__(self, world: World, shows: Sequence[Show]) -> None:
+        self.shows = {show.show_id: show for show in shows}
+        self.offers: dict[tuple[ShowId, ChannelId], tuple[int, ...]] = {}
+        self._world = world
 
     async def load_show(self, show_id: ShowId) -> Show | None:
         await asyncio.sleep(0.001)
-        return self._shows.get(show_id)
+        show = self.shows.get(show_id)
+        # What was read may be old when it arrives.
+        await asyncio.sleep(self._world.random.choice((0.0005, 0.0005, 0.05)))
+        return show
 
 
 class Incarnation:
@@ -72,7 +82,7 @@ class Incarnation:
         self.actor = ShowActor(
             ACTOR_NAME,
             hosting.placement,
-            Shelf(hosting.shows),
+            hosting.shelf,
             GroupCommitJournal(store, f"{ACTOR_NAME}#{self._number}"),
             SystemClock(),
             passivate_after_ms=hosting.passivate_after_ms,
@@ -113,12 +123,22 @@ class Incarnation:
                 result = self.line_path
             elif call.method == "wake":
                 await self.actor.wake(call.argument)
+            elif call.method == "renew":
+                result = await self._renew(call.argument)
             else:
                 result = await self._submit(pickle.loads(call.argument))
         except Exception as error:
             call.done(None, error)
         else:
             call.done(result, None)
+
+    async def _renew(self, show_id: ShowId) -> Fault | None:
+        assert self.actor is not None
+        try:
+            await self.actor.renew(show_id)
+        except Fault as fault:
+            return fault
+        return None
 
     async def _submit(self, requests: list[Request]) -> bytes:
         assert self.actor is not None
@@ -252,6 +272,12 @@ class RemoteActor:
         """Let the actor bring shows into memory."""
         await self._call("wake", show_ids)
 
+    async def renew(self, show_id: ShowId) -> None:
+        """Let the actor read a show anew."""
+        fault = await self._call("renew", show_id)
+        if fault is not None:
+            raise fault
+
     async def _call(self, method: str, argument: object) -> Any:
         call = _Call(self._hosting, self._caller, method, argument)
         call.send()
@@ -280,6 +306,7 @@ class Hosting:
         self.world = world
         self.database = database
         self.shows = shows
+        self.shelf = Shelf(world, shows)
         self.placement: Placement = shows[0].placement
         self.line_directory = line_directory
         self.passivate_after_ms = passivate_after_ms
@@ -310,7 +337,10 @@ class Hosting:
         async def connect(_: str) -> RemoteActor:
             return RemoteActor(self, process, is_near=is_near)
 
-        return ShowRefs(locate, connect, ask_deadline_ms=ask_deadline_ms)
+        async def renew(_: str, show_id: ShowId) -> None:
+            await RemoteActor(self, process, is_near=False).renew(show_id)
+
+        return ShowRefs(locate, connect, ask_deadline_ms=ask_deadline_ms, renew=renew)
 
     def target(self) -> Incarnation | None:
         """Where a call goes now; None while the actor is being (re)started."""

@@ -27,10 +27,12 @@ from reservation.commands import HoldBestAvailable, HoldSeats
 from reservation.events import SeatsHeld
 from reservation.faults import Fault, OutcomeUnknown, ShowUnavailable
 from reservation.hold import HoldState
+from reservation.house_seats import HouseSeats
 from reservation.ids import derive_hold_id
 from reservation.occupancy import Occupancy
 from reservation.rejections import Rejected
 from reservation.seat_map import Repeated, SeatMap
+from reservation.settling import Settling
 from tests.simulation.database import ModelStore
 from tests.simulation.world import VirtualTime
 
@@ -106,6 +108,8 @@ async def _load_before_the_epoch(self: Any, show: Any) -> Any:
         loaded.blocked,
         loaded.claimed_seat_legs,
         loaded.claimed_place_legs,
+        loaded.allocated,
+        loaded.cancelled,
     )
 
 
@@ -217,7 +221,7 @@ def _expire_by_any_deadline(self: Any, hold_ids: Any, now_ms: int) -> Any:
             self.holds[each].expires_at_ms = deadline_ms
 
 
-_live_hold = SeatMap._live_hold
+_live_hold = Settling._live_hold
 
 
 def _live_for_ever(self: Any, hold_id: Any, customer_id: Any, now_ms: int) -> Any:
@@ -229,8 +233,8 @@ def _live_for_ever(self: Any, hold_id: Any, customer_id: Any, now_ms: int) -> An
 _restore = SeatMap.restore
 
 
-def _restore_without_the_ended(self: Any, holds: Any, blocked: Any) -> None:
-    _restore(self, [each for each in holds if each.keeps_places], blocked)
+def _restore_without_the_ended(self: Any, holds: Any, *others: Any) -> None:
+    _restore(self, [each for each in holds if each.keeps_places], *others)
 
 
 _decide = SeatMap.decide
@@ -245,6 +249,27 @@ def _answer_with_a_new_deadline(self: Any, command: Any, now_ms: int) -> Any:
 
 def _nothing_exceeds(self: Any, customer_id: Any, places: int) -> bool:
     return False
+
+
+def _give_to_everybody(self: Any, seat_indexes: Any, legs: int) -> None:
+    pass
+
+
+def _stop_nothing(self: Any, event: Any) -> None:
+    self.cancelled = event._replace(hold_ids=())
+
+
+async def _renew_nothing(self: Any, show_id: Any) -> None:
+    pass
+
+
+async def _renew_what_is_in_memory(self: Any, show_id: Any) -> None:
+    # A show that is being activated, perhaps by what the catalogue said a moment ago, is not.
+    if self._live.get(show_id) is not None:
+        await _renew(self, show_id)
+
+
+_renew = ShowActor.renew
 
 
 def _trust_every_epoch(self: Any, reply: Any) -> set[Any]:
@@ -391,7 +416,7 @@ MUTANTS: dict[str, Mutant] = {
     "confirm_after_deadline": Mutant(
         "a hold can be confirmed until its seats are freed",
         ("I5",),
-        ((SeatMap, "_live_hold", _live_for_ever),),
+        ((Settling, "_live_hold", _live_for_ever),),
     ),
     "ended_holds_not_restored": Mutant(
         "an owner does not know the ended holds that it took over",
@@ -407,6 +432,26 @@ MUTANTS: dict[str, Mutant] = {
         "nobody counts the places of a customer",
         ("I10",),
         ((SeatMap, "_exceeds_seats", _nothing_exceeds),),
+    ),
+    "channel_seats_for_everybody": Mutant(
+        "a seat that comes back is on general sale, whatever channel it belongs to",
+        ("I1", "I7", "I9"),
+        ((HouseSeats, "take_back", _give_to_everybody),),
+    ),
+    "sold_after_cancelling": Mutant(
+        "a cancelled show is sold on",
+        ("I1",),
+        ((SeatMap, "_stop_selling", _stop_nothing),),
+    ),
+    "renewed_without_reading": Mutant(
+        "an owner that is told that its show was changed goes on as before",
+        ("I12",),
+        ((ShowActor, "renew", _renew_nothing),),
+    ),
+    "renewed_while_activating": Mutant(
+        "an activation under way is not minded when a show is renewed",
+        ("I12",),
+        ((ShowActor, "renew", _renew_what_is_in_memory),),
     ),
     "decide_and_apply_apart": Mutant(
         "other commands run between deciding and applying, and neither book of claims minds",

@@ -129,6 +129,8 @@ class Simulation:
         desk.refs = self.hosting.refs_of(
             desk.process, is_near=is_near, ask_deadline_ms=ask_deadline_ms
         )
+        desk.shelf = self.hosting.shelf.shows
+        desk.offers = self.hosting.shelf.offers
         self.desks.append(desk)
 
     def run(self, *, with_digest: bool = False) -> Result:

@@ -10,25 +10,33 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from functools import cache
+from typing import NamedTuple
 
 from actors.show_ref import ShowRefs
 from reservation.commands import (
+    AllocateSeats,
     BlockSeats,
     CancelBooking,
+    CancelShow,
+    CloseChannel,
     Command,
     ConfirmHold,
+    DeallocateSeats,
     ExtendHold,
     HoldBestAvailable,
+    HoldFromChannel,
     HoldSeats,
     ReleaseHold,
     UnblockSeats,
     Wish,
     digest_request,
 )
-from reservation.events import BookingConfirmed, SeatsHeld
+from reservation.events import BookingConfirmed, HeldFromChannel, SeatsHeld
+from reservation.fares import CategoryFare, FareTable
 from reservation.faults import Fault, NotDone
-from reservation.ids import CustomerId, HoldId, booking_id_of, derive_hold_id
+from reservation.ids import ChannelId, CustomerId, HoldId, ShowId, booking_id_of, derive_hold_id
 from reservation.rejections import Rejected
 from reservation.route import Segment
 from reservation.seat_map import Outcome, Repeated
@@ -40,6 +48,12 @@ from tests.support.history_checker import History
 STORY_MS = 4_000
 CLIENTS_MAX = 4
 ATTEMPTS_AFTER_HEALING_MAX = 40
+
+CHANNELS = (ChannelId("chn_fans"), ChannelId("chn_press"))
+REVISION_MINOR = 100_000
+"""How much dearer each revision of a show is: a price tells by which facts it was decided."""
+
+REVISIONS_WITH_SEATS_MAX = 2
 
 
 @cache
@@ -72,6 +86,33 @@ def draw_shows(chance: random.Random) -> list[Show]:
     ]
 
 
+def revision_of(show: Show) -> int:
+    """How often the show has been changed."""
+    return show.fares.fares[0].base_minor // REVISION_MINOR
+
+
+def revise(show: Show, rows: tuple[int, ...]) -> Show:
+    """The show, dearer, and in its first revisions with a row of one more seat."""
+    revision = revision_of(show) + 1
+    rows = (*rows, *(1,) * min(revision, REVISIONS_WITH_SEATS_MAX))
+    plan = make_show("revised", rows=rows, legs=show.route.leg_count).plan
+    plan = replace(plan, admission_tiers=show.plan.admission_tiers)
+    (fare,) = show.fares.fares
+    dearer = CategoryFare(fare.base_minor + REVISION_MINOR, fare.leg_minor)
+    return replace(show, plan=plan, fares=FareTable(show.fares.currency, (dearer,)))
+
+
+class Renewal(NamedTuple):
+    """A show was changed in the catalogue, and its owner was let know.
+
+    ``told`` says when that was done; see ``World.next_order``.
+    """
+
+    show_id: ShowId
+    revision: int
+    told: int
+
+
 class Desk:
     """A calling process: refs, the clients behind it, and a record of what they hear."""
 
@@ -82,6 +123,9 @@ class Desk:
         self.refs: ShowRefs
         self.orders: dict[int, tuple[int, int]] = {}
         self.hang_up = 0.0
+        self.shelf: dict[ShowId, Show]
+        self.offers: dict[tuple[ShowId, ChannelId], tuple[int, ...]]
+        self.renewals: list[Renewal] = []
 
     async def ask(self, show: Show, command: Command) -> Outcome | Fault | None:
         """Ask and write down; None when the caller hung up before there was an answer."""
@@ -107,6 +151,20 @@ class Desk:
         if world.log is not None:
             world.say(f"{self.process.name} {number}: {command} -> {_show(answer)}")
         return answer
+
+    async def change(self, show: Show) -> None:
+        """Change a show as an organiser does: first the catalogue, then its owner."""
+        world = self.world
+        now = self.shelf[show.show_id]
+        rows = tuple(row.end - row.first for row in show.plan.rows)
+        self.shelf[show.show_id] = changed = revise(now, rows)
+        try:
+            await self.refs.renew(show.show_id)
+        except Fault as fault:
+            world.outcomes[f"renewal: {type(fault).__name__}"] += 1
+            return
+        world.outcomes["renewal: done"] += 1
+        self.renewals.append(Renewal(show.show_id, revision_of(changed), world.next_order()))
 
 
 class Customer:
@@ -141,6 +199,10 @@ class Client:
         self._shows = shows
         self._random = random.Random(desk.world.random.random())
         self._is_staff = is_staff
+        # Most stories are about what customers do to each other.
+        self._cancels = is_staff and self._random.random() < 0.1
+        self._changes = is_staff and self._random.random() < 0.5
+        self._allocates = is_staff and self._random.random() < 0.6
         self._repeats = repeats
         self._blocked: list[tuple[Show, tuple[int, ...]]] = []
         self._doubts: list[tuple[Show, Command]] = []
@@ -153,7 +215,10 @@ class Client:
         world = self.desk.world
         await asyncio.sleep(self._random.uniform(0, 1.0))
         while world.now_us < until_us:
-            await self._do(*self._choose())
+            if self._changes and self._random.random() < 0.2:
+                await self.desk.change(self._random.choice(self._shows))
+            else:
+                await self._do(*self._choose())
             in_a_rush = self._random.random() < 0.5
             pause_ms = self._random.uniform(0, 30 if in_a_rush else quiet_ms)
             await asyncio.sleep(pause_ms / 1_000)
@@ -189,10 +254,13 @@ class Client:
 
     def _learn(self, show: Show, command: Command, answer: Outcome) -> None:
         event = answer.event if isinstance(answer, Repeated) else answer
+        event = event.held if isinstance(event, HeldFromChannel) else event
         if isinstance(event, SeatsHeld):
             self.customer.held.append((show, event))
         elif isinstance(event, BookingConfirmed):
             self.customer.booked.append((show, event.hold_id))
+        elif isinstance(command, AllocateSeats) and not isinstance(answer, Rejected):
+            self.desk.offers[show.show_id, command.channel_id] = command.seat_indexes
         elif isinstance(command, BlockSeats) and not isinstance(answer, Rejected):
             self._blocked.append((show, command.seat_indexes))
 
@@ -220,6 +288,20 @@ class Client:
         return self._choose_claim()
 
     def _choose_claim(self) -> tuple[Show, Command]:
+        show, claim = self._choose_plain_claim()
+        channel_id = self._random.choice(CHANNELS)
+        offer = self.desk.offers.get((show.show_id, channel_id))
+        if offer is None or self._random.random() < 0.5:
+            return show, claim
+        if self._random.random() < 0.7:
+            seats = tuple(sorted(self._random.sample(offer, self._random.randint(1, len(offer)))))
+            digest = digest_request(seats, claim.segment, channel_id)
+            claim = HoldSeats(
+                claim.hold_id, self._customer_id, claim.segment, seats, (), False, digest
+            )
+        return show, HoldFromChannel(channel_id, claim)
+
+    def _choose_plain_claim(self) -> tuple[Show, HoldSeats | HoldBestAvailable]:
         chance = self._random
         show = chance.choice(self._shows)
         self.customer.count += 1
@@ -236,7 +318,9 @@ class Client:
             wish = Wish(chance.randint(1, 2))
             digest = digest_request(wish, segment)
             return show, HoldBestAvailable(hold_id, self._customer_id, segment, wish, digest)
-        seats = tuple(sorted(chance.sample(range(show.plan.seat_count), chance.choice((1, 1, 2)))))
+        # Callers know the newest plan, perhaps before the owner does.
+        seat_count = self.desk.shelf[show.show_id].plan.seat_count
+        seats = tuple(sorted(chance.sample(range(seat_count), chance.choice((1, 1, 2)))))
         admissions: tuple[tuple[int, int], ...] = ()
         if show.plan.admission_tiers and chance.random() < 0.4:
             admissions = ((0, chance.randint(1, 2)),)
@@ -249,12 +333,27 @@ class Client:
 
     def _choose_block(self) -> tuple[Show, Command]:
         chance = self._random
+        if self._cancels and chance.random() < 0.05:
+            return chance.choice(self._shows), CancelShow("storm")
+        if self._allocates and chance.random() < 0.6:
+            return self._choose_allocation()
         if self._blocked and chance.random() < 0.6:
             show, seats = self._blocked.pop(chance.randrange(len(self._blocked)))
             return show, UnblockSeats(seats)
         show = chance.choice(self._shows)
         seats = tuple(sorted(chance.sample(range(show.plan.seat_count), chance.choice((1, 1, 2)))))
         return show, BlockSeats(seats, "repair")
+
+    def _choose_allocation(self) -> tuple[Show, Command]:
+        chance, channel_id = self._random, self._random.choice(CHANNELS)
+        show = chance.choice(self._shows)
+        seats = tuple(sorted(chance.sample(range(show.plan.seat_count), chance.choice((1, 1, 2)))))
+        choice = chance.random()
+        if choice < 0.1:
+            return show, CloseChannel(channel_id)
+        if choice < 0.3:
+            return show, DeallocateSeats(channel_id, seats)
+        return show, AllocateSeats(channel_id, seats)
 
 
 def _exact_ms(world: World) -> float:

@@ -62,7 +62,7 @@ def test_a_slow_answer_does_not_make_an_owners_clock_wrong() -> None:
         actor = ShowActor(
             "show:test",
             SHOW.placement,
-            Shelf([SHOW]),
+            Shelf(world, [SHOW]),
             journal,
             clock,
             passivate_after_ms=60_000,

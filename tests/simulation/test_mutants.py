@@ -7,7 +7,7 @@ import pytest
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.simulation import simulate
 
-SEEDS_MAX = 300
+SEEDS_MAX = 700
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -148,7 +148,7 @@ def test_a_late_request_is_carried_out_when_its_sender_has_given_up() -> None:
 
     async def append() -> None:
         try:
-            await store.append([Part(ID, 1, 1, [])])
+            await store.append([Part(ID, 1, 1, [], 1)])
         except StoreSilent:
             told.append(f"silent, {len(database.store.entries(ID))} written")
 
@@ -167,14 +167,16 @@ def test_a_crash_of_the_database_keeps_what_was_carried_out() -> None:
     told: list[str] = []
 
     async def append() -> None:
-        await store.append([Part(ID, 1, 1, [])])
+        await store.append([Part(ID, 1, 1, [], 1)])
         database.crash()
         try:
-            await store.append([Part(ID, 1, 2, [])])
+            await store.append([Part(ID, 1, 2, [], 1)])
         except StoreSilent:
             told.append("silent")
         database.recover()
-        told.append(str(await store.written([Part(ID, 1, 1, []), Part(ID, 1, 2, [])]) == [ID]))
+        told.append(
+            str(await store.written([Part(ID, 1, 1, [], 1), Part(ID, 1, 2, [], 1)]) == [ID])
+        )
 
     process.spawn(append())
     world.run_until(60_000_000)

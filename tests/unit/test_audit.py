@@ -13,15 +13,19 @@ from reservation.events import (
     BookingCancelled,
     BookingConfirmed,
     Event,
+    HeldFromChannel,
     HoldExpired,
     HoldExtended,
     HoldReleased,
     HoldsForgotten,
+    SeatsAllocated,
     SeatsBlocked,
+    SeatsDeallocated,
     SeatsHeld,
     SeatsUnblocked,
+    ShowCancelled,
 )
-from reservation.ids import BookingId, CustomerId, HoldId
+from reservation.ids import BookingId, ChannelId, CustomerId, HoldId
 from reservation.route import Segment
 from reservation.seat_map import SeatMap
 from tests.support.histories import RandomLife, make_show
@@ -30,6 +34,8 @@ from tests.support.transcript import assert_books_agree, assert_sound, audited
 SEEDS = range(20)
 STEPS = 150
 NO_HOLD = HoldId("hld_nobody")
+OTHER_CHANNEL = ChannelId("chn_other")
+CANCELLED = ShowCancelled("storm", (), 0)
 
 
 def live(seed: int, steps: int = STEPS) -> RandomLife:
@@ -44,12 +50,18 @@ def live(seed: int, steps: int = STEPS) -> RandomLife:
 def test_an_honest_history_has_no_fault_and_its_books_are_the_map(seed: int) -> None:
     life = live(seed)
     kinds = {type(event) for event in life.history}
-    assert len(kinds) >= 6, "the history is too dull to prove anything"
+    assert len(kinds) >= 5, "the history is too dull to prove anything"
     assert_sound(life.seat_map, life.history)
 
 
 def places_of(history: Sequence[Event], *kinds: type) -> list[int]:
     return [place for place, event in enumerate(history) if isinstance(event, kinds)]
+
+
+def made(event: Event) -> SeatsHeld | None:
+    """The hold that this event made, through a channel or not."""
+    event = event.held if isinstance(event, HeldFromChannel) else event
+    return event if isinstance(event, SeatsHeld) else None
 
 
 Forgery = Callable[[list[Event], random.Random], list[Event] | None]
@@ -78,13 +90,13 @@ def drop_an_end(history: list[Event], rng: random.Random) -> list[Event] | None:
     for place, event in enumerate(history):
         if isinstance(event, HoldReleased | HoldExpired | BookingCancelled):
             ends[event.hold_id] = place
-        elif isinstance(event, SeatsHeld):
+        elif (new := made(event)) is not None:
             for hold_id, end in ends.items():
                 before = held[hold_id]
-                shares = set(before.seat_indexes) & set(event.seat_indexes)
-                if shares and before.segment.mask & event.segment.mask:
+                shares = set(before.seat_indexes) & set(new.seat_indexes)
+                if shares and before.segment.mask & new.segment.mask:
                     return history[:end] + history[end + 1 :]
-            held[event.hold_id] = event
+            held[new.hold_id] = new
     return None
 
 
@@ -134,7 +146,7 @@ def drop_a_hold(history: list[Event], rng: random.Random) -> list[Event] | None:
     """A hold that is confirmed or ended later was never made."""
     ends = places_of(history, HoldReleased, HoldExpired, BookingConfirmed)
     hold_id = history[rng.choice(ends)].hold_id  # type: ignore[union-attr]
-    return [e for e in history if not (isinstance(e, SeatsHeld) and e.hold_id == hold_id)]
+    return [e for e in history if (held := made(e)) is None or held.hold_id != hold_id]
 
 
 def repeat_an_end(history: list[Event], rng: random.Random) -> list[Event] | None:
@@ -150,6 +162,7 @@ def confirm_too_late(history: list[Event], rng: random.Random) -> list[Event] | 
     assert isinstance(confirmed, BookingConfirmed)
     deadline = 0
     for event in history[:place]:
+        event = made(event) or event
         if isinstance(event, SeatsHeld | HoldExtended) and event.hold_id == confirmed.hold_id:
             deadline = event.expires_at_ms
     return [*history[:place], confirmed._replace(at_ms=deadline), *history[place + 1 :]]
@@ -220,6 +233,82 @@ def hold_places_of_no_tier(history: list[Event], rng: random.Random) -> list[Eve
     return [*history[:place], held, *history[place + 1 :]]
 
 
+def sell_a_channel_s_seat_to_everybody(
+    history: list[Event], rng: random.Random
+) -> list[Event] | None:
+    """A hold takes a channel's seat and does not say through which channel."""
+    places = places_of(history, HeldFromChannel)
+    if not places:
+        return None
+    place = rng.choice(places)
+    through = history[place]
+    assert isinstance(through, HeldFromChannel)
+    return [*history[:place], through.held, *history[place + 1 :]]
+
+
+def sell_a_channel_s_seat_through_another(
+    history: list[Event], rng: random.Random
+) -> list[Event] | None:
+    """A hold comes through a channel that does not have the seat."""
+    places = places_of(history, HeldFromChannel)
+    if not places:
+        return None
+    place = rng.choice(places)
+    other = history[place]._replace(channel_id=OTHER_CHANNEL)  # type: ignore
+    return [*history[:place], other, *history[place + 1 :]]
+
+
+def allocate_a_taken_seat(history: list[Event], rng: random.Random) -> list[Event] | None:
+    """A channel gets seats that a customer has."""
+    places = [p for p in places_of(history, SeatsHeld) if history[p].seat_indexes]  # type: ignore
+    place = rng.choice(places)
+    held = history[place]
+    assert isinstance(held, SeatsHeld)
+    given = SeatsAllocated(OTHER_CHANNEL, held.seat_indexes, held.held_at_ms)
+    return [*history[: place + 1], given, *history[place + 1 :]]
+
+
+def allocate_a_seat_of_another_channel(
+    history: list[Event], rng: random.Random
+) -> list[Event] | None:
+    """A channel gets seats that another channel has."""
+    places = places_of(history, SeatsAllocated)
+    if not places:
+        return None
+    place = rng.choice(places)
+    twin = history[place]._replace(channel_id=OTHER_CHANNEL)  # type: ignore
+    return [*history[: place + 1], twin, *history[place + 1 :]]
+
+
+def take_a_stranger_s_seat_from_a_channel(
+    history: list[Event], rng: random.Random
+) -> list[Event] | None:
+    """A channel gives back what it does not have."""
+    place = rng.randrange(len(history))
+    return [*history[:place], SeatsDeallocated(OTHER_CHANNEL, (0,), 0), *history[place:]]
+
+
+def cancel_the_show_and_leave_a_hold(
+    history: list[Event], rng: random.Random
+) -> list[Event] | None:
+    """The show is cancelled, and a hold stays live."""
+    place = rng.choice(places_of(history, SeatsHeld))
+    return [*history[: place + 1], CANCELLED]
+
+
+def sell_after_the_show_was_cancelled(
+    history: list[Event], rng: random.Random
+) -> list[Event] | None:
+    """The first hold comes after the end."""
+    place = places_of(history, SeatsHeld)[0]
+    return [*history[:place], CANCELLED, *history[place:]]
+
+
+def cancel_the_show_twice(history: list[Event], rng: random.Random) -> list[Event] | None:
+    """It is cancelled, and then again."""
+    return [CANCELLED, CANCELLED]
+
+
 FORGERIES: list[Forgery] = [
     hold_again,
     hold_for_another,
@@ -239,6 +328,14 @@ FORGERIES: list[Forgery] = [
     hold_a_seat_beyond_the_plan,
     block_a_seat_beyond_the_plan,
     hold_places_of_no_tier,
+    sell_a_channel_s_seat_to_everybody,
+    sell_a_channel_s_seat_through_another,
+    allocate_a_taken_seat,
+    allocate_a_seat_of_another_channel,
+    take_a_stranger_s_seat_from_a_channel,
+    cancel_the_show_and_leave_a_hold,
+    sell_after_the_show_was_cancelled,
+    cancel_the_show_twice,
 ]
 
 

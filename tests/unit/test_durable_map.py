@@ -8,7 +8,8 @@ from actors.durable_map import DurableMap
 from persistence.journal import Activation
 from persistence.memory_journal import MemoryJournal, MemoryStore
 from persistence.seat_map_image import SeatMapImage, Shape, image_of
-from reservation.events import HoldReleased
+from reservation.commands import CancelShow
+from reservation.events import HoldReleased, ShowCancelled
 from reservation.hold import HoldState
 from reservation.ids import CustomerId, derive_hold_id
 from reservation.seat_map import SeatMap
@@ -29,7 +30,7 @@ def image_of_seat_map(seat_map: SeatMap, epoch: int, seq: int) -> SeatMapImage:
     states = shape.no_states()
     for seat, taken in enumerate(seat_map.occupancy.taken):
         states[seat] = held[seat] | (taken & ~held[seat]) << legs
-    for seat in seat_map.blocked:
+    for seat in (*seat_map.blocked, *seat_map.house.channel_of):
         states[seat] = shape.blocked
     return image_of(show.show_id, epoch, seq, shape, states, seat_map.occupancy.admitted)
 
@@ -49,12 +50,31 @@ def test_it_says_what_the_seat_map_says_after_every_batch(legs: int, is_watched:
     life = RandomLife(show, 31 * legs)
     durable_map = fresh(show)
     kinds = set()
-    for seq, batch in enumerate(life.batches(150), start=1):
+    for seq, batch in enumerate(life.batches(250), start=1):
         kinds.update(type(event).__name__ for event in batch)
         durable_map.landed(batch, seq, 0.0)
         if is_watched or seq % 50 == 0:
             assert durable_map.image() == image_of_seat_map(life.seat_map, 1, seq)
-    assert len(kinds) == 9, f"some events never happened: {kinds}"
+    assert len(kinds) == 12, f"some events never happened: {kinds}"
+
+
+@pytest.mark.parametrize("legs", [1, 4])
+@pytest.mark.parametrize("is_watched", [True, False])
+def test_a_cancelled_show_gives_its_held_seats_back(legs: int, is_watched: bool) -> None:
+    life = RandomLife(a_show(legs), 7)
+    durable_map = fresh(life.seat_map.show)
+    seq = 0
+    while life.seat_map.live_hold_count < 3:
+        seq += 1
+        durable_map.landed(life.step(), seq, 0.0)
+        if is_watched:
+            durable_map.image()
+    cancelled = life.seat_map.decide(CancelShow("storm"), life.now_ms)
+    assert isinstance(cancelled, ShowCancelled)
+    assert len(cancelled.hold_ids) >= 3
+    life.seat_map.apply(cancelled)
+    durable_map.landed([cancelled], seq + 1, 0.0)
+    assert durable_map.image() == image_of_seat_map(life.seat_map, 1, seq + 1)
 
 
 @pytest.mark.parametrize("legs", [1, 51])

@@ -9,12 +9,17 @@ import pytest
 from actors.messages import Reply
 from actors.wire import pack_reply, pack_requests, unpack_reply, unpack_requests
 from reservation.commands import (
+    AllocateSeats,
     BlockSeats,
     CancelBooking,
+    CancelShow,
+    CloseChannel,
     Command,
     ConfirmHold,
+    DeallocateSeats,
     ExtendHold,
     HoldBestAvailable,
+    HoldFromChannel,
     HoldSeats,
     ReleaseHold,
     UnblockSeats,
@@ -25,22 +30,27 @@ from reservation.events import (
     BookingCancelled,
     BookingConfirmed,
     Event,
+    HeldFromChannel,
     HoldExpired,
     HoldExtended,
     HoldReleased,
     HoldsForgotten,
+    SeatsAllocated,
     SeatsBlocked,
+    SeatsDeallocated,
     SeatsHeld,
     SeatsUnblocked,
+    ShowCancelled,
 )
 from reservation.faults import Diverged, Fault, Overloaded, ShowMoved
-from reservation.ids import BookingId, CustomerId, HoldId, derive_show_id
+from reservation.ids import BookingId, ChannelId, CustomerId, HoldId, derive_show_id
 from reservation.rejections import Rejected, Rejection
 from reservation.route import Segment
 from reservation.seat_map import Repeated
 from reservation.show import OrphanRule
 
 SHOW, OTHER = derive_show_id("here"), derive_show_id("there")
+CHANNEL = ChannelId("chn_1")
 HOLD, ANN, BOOKING = HoldId("hld_1"), CustomerId("ann"), BookingId("bkg_1")
 HELD = SeatsHeld(
     HOLD,
@@ -64,6 +74,12 @@ COMMANDS: list[Command] = [
     CancelBooking(BOOKING, ANN),
     BlockSeats((1, 2), "repair"),
     UnblockSeats((1, 2)),
+    AllocateSeats(CHANNEL, (1, 2)),
+    DeallocateSeats(CHANNEL, (1, 2)),
+    CloseChannel(CHANNEL),
+    HoldFromChannel(CHANNEL, HoldSeats(HOLD, ANN, Segment(2, 7), (3, 4), (), True, "digest")),
+    HoldFromChannel(CHANNEL, HoldBestAvailable(HOLD, ANN, Segment(0, 3), Wish(4), "digest")),
+    CancelShow("storm"),
 ]
 EVENTS: list[Event] = [
     HELD,
@@ -75,6 +91,10 @@ EVENTS: list[Event] = [
     SeatsBlocked((1, 2), "repair", 9),
     SeatsUnblocked((1, 2), 9),
     HoldsForgotten((HOLD,)),
+    SeatsAllocated(CHANNEL, (1, 2), 9),
+    SeatsDeallocated(CHANNEL, (1, 2), 9),
+    HeldFromChannel(CHANNEL, HELD),
+    ShowCancelled("storm", (HOLD,), 9),
 ]
 
 
