@@ -25,6 +25,10 @@ UNPACKED_BYTES_MAX = 4 * 1024**3
 PACKING_RATIO_MAX = 200
 """Timetables pack about 10 : 1. Only files above ``_SMALL_FILE_BYTES`` are judged."""
 
+DIRECTORY_BYTES_MAX = 256 * 1024
+"""An archive's list of its members, 60 bytes each. A feed has ten; a trap can have a million,
+and every one costs memory before anything is unpacked."""
+
 FIELD_CHARS_MAX = 64 * 1024
 PROBLEMS_KEPT_MAX = 10_000
 """Problems beyond this are counted, not kept: the wrong file can have one in every row."""
@@ -56,6 +60,14 @@ _ARCHIVE_FAULTS = (
 )
 _SMALL_FILE_BYTES = 16 * 1024**2
 _LINE_BYTES_MAX = 1024**2
+
+# The end of a zip archive (APPNOTE.TXT 4.3.14 to 4.3.16): how long its list of members is.
+_DIRECTORY_END = struct.Struct("<12xI4x2x")
+_LARGE_LOCATOR = struct.Struct("<8xQ4x")
+_LARGE_DIRECTORY_END = struct.Struct("<40xQ")
+_DIRECTORY_END_BYTES_MAX = 22 + 65_535 + 20
+_LARGE_RECORD_BYTES = 56
+_IN_LARGE_FORM = 0xFFFF_FFFF
 _PROGRESS_STEP_BYTES = 1024**2
 
 
@@ -114,6 +126,7 @@ class FeedFiles:
                     self._size_of[name] = (path / name).stat().st_size
         elif path.is_file():
             try:
+                _check_directory(path)
                 with zipfile.ZipFile(path) as archive:
                     self._survey(archive)
             except UnusableFeed:
@@ -319,6 +332,34 @@ class _Lines:
             return
         self._next_report_bytes = self._done_bytes + _PROGRESS_STEP_BYTES
         self._progress(self._name, self._done_bytes, self._size_bytes)
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse an archive whose list of members is longer than any feed's, before it is read.
+
+    What cannot be found here is left to ``zipfile``, which refuses it in its own words.
+    """
+    with path.open("rb") as stream:
+        size = stream.seek(0, 2)
+        tail_at = stream.seek(max(0, size - _DIRECTORY_END_BYTES_MAX))
+        tail = stream.read()
+        end_at = tail.rfind(b"PK\5\6", 0, len(tail) - _DIRECTORY_END.size + 4)
+        if end_at < 0:
+            return
+        directory_bytes = _DIRECTORY_END.unpack_from(tail, end_at)[0]
+        sizes = [directory_bytes] if directory_bytes != _IN_LARGE_FORM else []
+        locator_at = end_at - _LARGE_LOCATOR.size
+        if locator_at >= 0 and tail.startswith(b"PK\6\7", locator_at):
+            # The form for large archives, which overrules the other. Some readers believe the
+            # locator, some look right before it.
+            located_at = _LARGE_LOCATOR.unpack_from(tail, locator_at)[0]
+            for record_at in (located_at, tail_at + locator_at - _LARGE_RECORD_BYTES):
+                stream.seek(max(0, min(record_at, size)))
+                record = stream.read(_LARGE_DIRECTORY_END.size)
+                if record.startswith(b"PK\6\6") and len(record) == _LARGE_DIRECTORY_END.size:
+                    sizes.append(_LARGE_DIRECTORY_END.unpack(record)[0])
+    if max(sizes, default=0) > DIRECTORY_BYTES_MAX:
+        raise unusable(path.name, "lists more files than any timetable has")
 
 
 def unusable(file: str, reason: str, line: int = 0) -> UnusableFeed:

@@ -6,6 +6,7 @@ memory once they have been read. Shows are read from Postgres every time.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -33,7 +34,7 @@ from persistence.sessions import reading, writing
 from reservation.faults import ShowNotFound
 from reservation.ids import is_show_id
 from reservation.route import Route
-from reservation.show import Placement, Show
+from reservation.show import Placement, SalesPolicy, Show, ShowState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,6 +63,7 @@ STOPS_CACHED_MAX = 100_000
 
 _QUERIES = load_queries("catalogue.sql")
 _NO_ROUTE = Route()
+_NEVER_MS = 1 << 62
 
 
 class Catalogue:
@@ -100,6 +102,9 @@ class Catalogue:
     async def load_show(self, show_id: ShowId) -> Show | None:
         """What an actor needs to sell a show, its plan without labels; None when there is none.
 
+        The sale of a draft never starts, whatever its policy says: its seats can be blocked and
+        allocated, and not held.
+
         One statement when plan and route are in memory, otherwise up to two more.
         """
         row = await self._find("find_show", show_id)
@@ -115,7 +120,7 @@ class Catalogue:
             plan=plan,
             route=route,
             fares=fares_of(row["currency"], row["fares"]),
-            policy=policy_of(row["policy"]),
+            policy=_policy_of(row),
             placement=Placement(row["placement"]),
         )
 
@@ -140,7 +145,10 @@ class Catalogue:
         raise ShowNotFound(f"there is no show {show_id!r}")
 
     async def find_listing(self, show_id: ShowId) -> ShowListing | None:
-        """Everything that was imported about the show; None when there is no such show."""
+        """Everything that is told about the show; None when there is no such show, or a draft.
+
+        What is being prepared is for its organiser only (``OrganiserShows``).
+        """
         row = await self._find("find_listing", show_id)
         return None if row is None else listing_of(row)
 
@@ -199,7 +207,7 @@ class Catalogue:
         return tuple(StopMatch(row["place_code"], row["name"]) for row in rows)
 
     async def count_shows(self) -> int:
-        """How many shows there are, cancelled ones included."""
+        """How many shows there are, cancelled ones and drafts included."""
         async with reading(self._pool) as connection:
             count: int = await connection.fetchval(_QUERIES["count_shows"])
         return count
@@ -240,15 +248,17 @@ class Catalogue:
     async def put_shows(self, listings: Sequence[ShowListing]) -> PutCounts:
         """Store shows, or renew those that are there.
 
-        Title, venue, kind, times, fares and policy are renewed; the placement of a show that is
-        there stays, because it may have been moved since. Plan and route of a show never
-        change, because seats may have been sold from them.
+        Title, venue, kind, times, fares and policy are renewed. The placement of a show that is
+        there stays, because it may have been moved since; so do its status, description, series
+        and venue id, which its organiser may have changed. Plan and route stay too, because
+        seats may have been sold from them (a plan is changed by ``OrganiserShows.change_plan``).
 
         Refuses, and stores all others:
-            a show id that its source key does not give, a plan or route that is not there or is
-            another one than before, fares that do not fit plan and route, times that are no
-            instants or end before they start, texts that cannot be stored, and a second
-            listing with the same source key and different content.
+            a show id that its source key does not give, a tenant that is not there or is another
+            one than before, a series or venue that is not the tenant's, a plan or route that is
+            not there or is another one than before, fares that do not fit plan and route, times
+            that are no instants or end before they start, texts that cannot be stored, and a
+            second listing with the same source key and different content.
         """
         async with writing(self._pool) as connection, connection.transaction():
             return await catalogue_writes.put_shows(connection, listings)
@@ -275,6 +285,13 @@ class Catalogue:
 def _may_be_id(text: str) -> bool:
     # All ids are plain ASCII; anything else is an id of nothing, and Postgres may refuse it.
     return text.isascii() and text.isprintable()
+
+
+def _policy_of(row: asyncpg.Record) -> SalesPolicy:
+    policy = policy_of(row["policy"])
+    if ShowState(row["status"]) is not ShowState.DRAFT:
+        return policy
+    return replace(policy, on_sale_from_at_ms=_NEVER_MS, on_sale_until_at_ms=None)
 
 
 def _weight_of_plan(plan: SeatingPlan) -> int:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from reservation.fares import CategoryFare, FareTable
-from reservation.ids import ShowId
+from reservation.fares import CategoryFare, FareTable, FareWindow
+from reservation.ids import ShowId, TenantId
 from reservation.listing import ShowKind, ShowListing
-from reservation.show import OrphanRule, Placement, SalesPolicy
+from reservation.organiser_ids import SeriesId, VenueId
+from reservation.show import OrphanRule, Placement, SalesPolicy, ShowState
 
 if TYPE_CHECKING:
     import asyncpg
@@ -39,15 +40,38 @@ def ms_of(instant: datetime) -> int:
 
 
 def fares_json(fares: FareTable) -> str:
-    """What column ``fares`` has: ``[base_minor, [leg_minor, ...]]`` for each category."""
-    return orjson.dumps([(fare.base_minor, fare.leg_minor) for fare in fares.fares]).decode()
+    """What column ``fares`` has: ``[base_minor, [leg_minor, ...]]`` for each category.
+
+    Fares that change with time are one such list a window, each in an object with the instant it
+    is charged from: ``[{"from_at_ms": null, "fares": [...]}, {"from_at_ms": 1767222000000, ...}]``.
+    """
+    if not fares.windows:
+        return orjson.dumps(_plain(fares.fares)).decode()
+    moments = [(None, fares.fares), *fares.windows]
+    return orjson.dumps(
+        [{"from_at_ms": from_at_ms, "fares": _plain(each)} for from_at_ms, each in moments]
+    ).decode()
 
 
 def fares_of(currency: str, fares: str) -> FareTable:
     """The fares of columns ``currency`` and ``fares``."""
+    moments = orjson.loads(fares)
+    if not moments or isinstance(moments[0], list):
+        return FareTable(currency, _fares_of_plain(moments))
+    first, *windows = moments
     return FareTable(
-        currency, tuple(CategoryFare(base, tuple(legs)) for base, legs in orjson.loads(fares))
+        currency,
+        _fares_of_plain(first["fares"]),
+        tuple(FareWindow(each["from_at_ms"], _fares_of_plain(each["fares"])) for each in windows),
     )
+
+
+def _plain(fares: tuple[CategoryFare, ...]) -> list[tuple[int, tuple[int, ...]]]:
+    return [(fare.base_minor, fare.leg_minor) for fare in fares]
+
+
+def _fares_of_plain(plain: list[tuple[int, list[int]]]) -> tuple[CategoryFare, ...]:
+    return tuple(CategoryFare(base, tuple(legs)) for base, legs in plain)
 
 
 def policy_json(policy: SalesPolicy) -> str:
@@ -87,4 +111,9 @@ def listing_of(row: asyncpg.Record) -> ShowListing:
         fares=fares_of(row["currency"], row["fares"]),
         placement=Placement(row["placement"]),
         policy=policy_of(row["policy"]),
+        tenant_id=TenantId(row["tenant_id"]),
+        status=ShowState(row["status"]),
+        description=row["description"],
+        series_id=None if row["series_id"] is None else SeriesId(row["series_id"]),
+        venue_id=None if row["venue_id"] is None else VenueId(row["venue_id"]),
     )

@@ -14,6 +14,7 @@ import orjson
 
 from persistence.catalogue_rows import fares_json, instant_of, policy_json
 from persistence.catalogue_text import (
+    DESCRIPTION_LENGTH_MAX,
     NAME_LENGTH_MAX,
     SOURCE_KEY_LENGTH_MAX,
     STOP_CODE_LENGTH_MAX,
@@ -31,7 +32,7 @@ from persistence.plan_codec import (
     route_id_of_stops,
 )
 from persistence.queries import load_queries
-from reservation.ids import derive_show_id
+from reservation.ids import ShowId, derive_show_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,12 +64,16 @@ class RefusedShow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PutCounts:
-    """What became of the shows of one import."""
+    """What became of the shows of one import.
+
+    ``updated_ids`` are the shows whose actors, if they are in memory, should learn of it.
+    """
 
     created: int
     updated: int
     unchanged: int
     refused: tuple[RefusedShow, ...] = ()
+    updated_ids: tuple[ShowId, ...] = ()
 
 
 def plan_row(
@@ -92,12 +97,17 @@ def plan_row(
         len(plan.categories),
         encode_layout(plan),
         encode_labels(plan.labels),
-        _document_json("document", document),
-        _document_json("extras", extras),
+        document_json("document", document),
+        document_json("extras", extras),
     )
 
 
-def _document_json(field: str, document: Mapping[str, object]) -> str:
+def document_json(field: str, document: Mapping[str, object]) -> str:
+    """``document`` as Postgres can store it.
+
+    Raises:
+        ValueError: it is no JSON, or has a zero character; the message begins with ``field``.
+    """
     try:
         encoded = orjson.dumps(document)
     except TypeError as error:
@@ -207,7 +217,7 @@ async def put_shows(connection: Connection, listings: Sequence[ShowListing]) -> 
             wanted[listing.show_id] = listing
         else:
             refused.append(RefusedShow(_printable(listing.source_key), reason))
-    rows = [_show_row(wanted[show_id]) for show_id in sorted(wanted)]
+    rows = [show_row(wanted[show_id]) for show_id in sorted(wanted)]
     changed: dict[str, bool] = {}
     for start in range(0, len(rows), _SHOWS_PER_STATEMENT):
         batch = rows[start : start + _SHOWS_PER_STATEMENT]
@@ -221,14 +231,21 @@ async def put_shows(connection: Connection, listings: Sequence[ShowListing]) -> 
         updated=len(changed) - created,
         unchanged=len(listings) - len(changed) - len(refused),
         refused=tuple(refused),
+        updated_ids=tuple(ShowId(show_id) for show_id, is_new in changed.items() if not is_new),
     )
 
 
 class _Shapes(NamedTuple):
-    """What fares must fit: categories by plan id, legs by route id."""
+    """What fares must fit: categories by plan id, legs by route id; and whose things are."""
 
     category_count: dict[str, int]
     leg_count: dict[str, int]
+    tenant_of: dict[str, str]
+
+
+async def objection_to(connection: Connection, listing: ShowListing) -> str | None:
+    """Why the listing cannot be stored, or None; the reason begins with the name of a field."""
+    return _objection_to(listing, await _load_shapes(connection, [listing]))
 
 
 async def _load_shapes(connection: Connection, listings: Sequence[ShowListing]) -> _Shapes:
@@ -236,9 +253,16 @@ async def _load_shapes(connection: Connection, listings: Sequence[ShowListing]) 
     route_ids = {_storable_id(listing.route_id or "") for listing in listings}
     plans = await connection.fetch(_QUERIES["count_categories"], sorted(plan_ids))
     routes = await connection.fetch(_QUERIES["count_legs"], sorted(route_ids))
+    references = {
+        _storable_id(reference or "")
+        for listing in listings
+        for reference in (listing.tenant_id, listing.series_id, listing.venue_id)
+    }
+    known = await connection.fetch(_QUERIES["list_known_references"], sorted(references))
     return _Shapes(
         {row["plan_id"]: row["category_count"] for row in plans},
         {row["route_id"]: row["leg_count"] for row in routes},
+        {row["reference_id"]: row["tenant_id"] for row in known},
     )
 
 
@@ -264,6 +288,7 @@ def _check_listing(listing: ShowListing, shapes: _Shapes) -> None:
         raise ValueError("show_id: not the id that the source key gives")
     checked_text("title", listing.title, NAME_LENGTH_MAX)
     checked_text("venue", listing.venue, NAME_LENGTH_MAX)
+    checked_text("description", listing.description, DESCRIPTION_LENGTH_MAX)
     checked_text("time_zone", listing.time_zone, _TIME_ZONE_LENGTH_MAX)
     if not listing.time_zone:
         raise ValueError("time_zone: empty")
@@ -272,6 +297,7 @@ def _check_listing(listing: ShowListing, shapes: _Shapes) -> None:
     if listing.ends_at_ms < listing.starts_at_ms:
         raise ValueError("ends_at_ms: before starts_at_ms")
     policy_json(listing.policy)
+    _check_owner(listing, shapes)
     category_count = shapes.category_count.get(listing.plan_id)
     if category_count is None:
         raise ValueError(f"plan_id: there is no plan {_printable(listing.plan_id)}")
@@ -281,9 +307,21 @@ def _check_listing(listing: ShowListing, shapes: _Shapes) -> None:
     fares = listing.fares.fares
     if len(fares) != category_count:
         raise ValueError(f"fares: {len(fares)} fares for the {category_count} categories")
-    for fare in fares:
+    for window in listing.fares.windows:
+        instant_of("fares", window.from_at_ms)
+    for fare in listing.fares.every_fare:
         if len(fare.leg_minor) not in (0, leg_count):
             raise ValueError(f"fares: {len(fare.leg_minor)} amounts for the {leg_count} legs")
+
+
+def _check_owner(listing: ShowListing, shapes: _Shapes) -> None:
+    if listing.tenant_id not in shapes.tenant_of:
+        raise ValueError(f"tenant_id: there is no tenant {_printable(listing.tenant_id)}")
+    # What belongs to somebody else is not there, here as everywhere.
+    for field in ("series_id", "venue_id"):
+        reference: str | None = getattr(listing, field)
+        if reference is not None and shapes.tenant_of.get(reference) != listing.tenant_id:
+            raise ValueError(f"{field}: there is no {field[:-3]} {_printable(reference)}")
 
 
 def _printable(text: str) -> str:
@@ -291,7 +329,7 @@ def _printable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
 
 
-def _show_row(listing: ShowListing) -> tuple[object, ...]:
+def show_row(listing: ShowListing) -> tuple[object, ...]:
     return (
         listing.show_id,
         listing.source_key,
@@ -308,8 +346,18 @@ def _show_row(listing: ShowListing) -> tuple[object, ...]:
         fares_json(listing.fares),
         listing.placement.value,
         policy_json(listing.policy),
-        " ".join(dict.fromkeys(words_of(f"{listing.title} {listing.venue}"))),
+        search_words_of(listing.title, listing.venue),
+        listing.tenant_id,
+        listing.status.value,
+        listing.description,
+        listing.series_id,
+        listing.venue_id,
     )
+
+
+def search_words_of(title: str, venue: str) -> str:
+    """What column ``search_words`` has."""
+    return " ".join(dict.fromkeys(words_of(f"{title} {venue}")))
 
 
 def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
@@ -325,7 +373,9 @@ async def _explain_unchanged(
     refused: list[RefusedShow] = []
     for row in await connection.fetch(_QUERIES["find_content_of_shows"], show_ids):
         listing = wanted[row["show_id"]]
-        if row["plan_id"] != listing.plan_id:
+        if row["tenant_id"] != listing.tenant_id:
+            reason = "tenant_id: the show belongs to another tenant"
+        elif row["plan_id"] != listing.plan_id:
             reason = f"plan_id: the show is sold with plan {row['plan_id']} already"
         elif row["route_id"] != listing.route_id:
             reason = f"route_id: the show is sold with route {row['route_id']} already"

@@ -12,9 +12,11 @@ corrected by the next file.
 A file that was applied must not change any more. Its checksum is compared on every run, because
 an edited file would be right on new databases and silently missing from the old ones.
 
-Tables belong to the role that migrates. The files grant what is needed to two group roles that
-cannot log in: ``housefull_application`` (serves customers) and ``housefull_organiser`` (changes
-the catalogue). ``ensure_application_role`` makes a login role that is a member of them.
+Tables belong to the role that migrates. The files grant what is needed to three group roles that
+cannot log in: ``housefull_application`` (serves customers), ``housefull_organiser`` (changes the
+catalogue) and ``housefull_accounts`` (passwords, sessions, keys). ``ensure_application_role`` makes
+a login role that has the rights of the first, and may take on one of the others for a session
+(``sessions.open_pool``): so a connection can do what its part of the program is for, no more.
 """
 
 from __future__ import annotations
@@ -40,6 +42,9 @@ _Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionPro
 
 APPLICATION_GROUP = "housefull_application"
 ORGANISER_GROUP = "housefull_organiser"
+ACCOUNTS_GROUP = "housefull_accounts"
+GROUPS_TO_TAKE_ON = (ORGANISER_GROUP, ACCOUNTS_GROUP)
+"""Groups whose rights a session has only when it asked for them."""
 
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _OWN_TRANSACTION = re.compile(
@@ -51,7 +56,7 @@ _SCRAM_ITERATIONS = 4096
 _ROLE_ATTEMPTS_MAX = 10
 
 _CREATE_TABLE = """
-CREATE TABLE IF NOT EXISTS schema_migration (
+CREATE TABLE schema_migration (
     number     integer PRIMARY KEY,
     name       text NOT NULL,
     checksum   text NOT NULL,
@@ -82,7 +87,7 @@ async def migrate(
     """Apply the migrations that the database does not have yet.
 
     Any number of processes may call this at the same time. The role must be allowed to create
-    tables, and roles unless the two group roles exist. The connection must be one session all
+    tables, and roles unless the group roles exist. The connection must be one session all
     the way: not through a pooler that changes servers between transactions.
 
     Args:
@@ -145,7 +150,9 @@ async def _migrate(connection: _Connection, migrations: list[_Migration]) -> lis
         raise MigrationFault(f"the database is encoded as {encoding}; create it with UTF8")
     await connection.execute("SELECT pg_advisory_lock($1)", _ADVISORY_LOCK)
     try:
-        await connection.execute(_CREATE_TABLE)
+        # Not even IF NOT EXISTS is allowed to somebody who may only use the tables.
+        if await connection.fetchval("SELECT to_regclass('schema_migration')") is None:
+            await connection.execute(_CREATE_TABLE)
         applied = await connection.fetch(
             "SELECT number, name, checksum FROM schema_migration ORDER BY number"
         )
@@ -208,18 +215,16 @@ async def ensure_application_role(
     connection: _Connection,
     role: str,
     password: str | None,
-    *,
-    is_organiser: bool = False,
 ) -> None:
     """Make sure that ``role`` can log in and may do what the application needs, no more.
 
-    The role is made when missing, and is a member of ``housefull_application`` afterwards, so
+    The role is made when missing. Afterwards its sessions have the rights of
+    ``housefull_application``, and may take on those of ``GROUPS_TO_TAKE_ON`` instead; so
     ``migrate`` must have run. Safe to repeat, and safe from several processes at once.
 
     Args:
         password: printable ASCII; None leaves the password as it is. Only its SCRAM verifier
             is sent, so it appears in no log of the server.
-        is_organiser: also a member of ``housefull_organiser``, for what changes the catalogue.
 
     Raises:
         ValueError: an empty role name, or a password that is empty or not printable ASCII.
@@ -227,12 +232,11 @@ async def ensure_application_role(
     """
     if not role or "\0" in role or len(role.encode()) > 63:
         raise ValueError("role: not 1 to 63 bytes")
-    groups = [APPLICATION_GROUP, ORGANISER_GROUP] if is_organiser else [APPLICATION_GROUP]
     verifier = None if password is None else _scram_verifier(password)
     for _ in range(_ROLE_ATTEMPTS_MAX):
         try:
             async with connection.transaction():
-                await _ensure_role(connection, role, verifier, groups)
+                await _ensure_role(connection, role, verifier)
                 return
         except (asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
             continue
@@ -247,7 +251,6 @@ async def _ensure_role(
     connection: _Connection,
     role: str,
     verifier: str | None,
-    groups: list[str],
 ) -> None:
     can_login = await connection.fetchval(
         "SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE rolname = $1", role
@@ -258,17 +261,71 @@ async def _ensure_role(
         await _execute_formatted(connection, "ALTER ROLE %I LOGIN", role)
     if verifier is not None:
         await _execute_formatted(connection, "ALTER ROLE %I PASSWORD %L", role, verifier)
-    for group in groups:
-        if not await connection.fetchval("SELECT pg_has_role($1, $2, 'MEMBER')", role, group):
-            await _execute_formatted(connection, "GRANT %I TO %I", group, role)
+    if not await _is_member(connection, role, APPLICATION_GROUP):
+        await _execute_formatted(connection, "GRANT %I TO %I", APPLICATION_GROUP, role)
+    if _members_inherit(connection):
+        # A role inherits from all its groups or from none. So from none, and its sessions begin
+        # as a member of the one group.
+        await _execute_formatted(connection, "ALTER ROLE %I NOINHERIT", role)
+        await _execute_formatted(connection, "ALTER ROLE %I SET role = %L", role, APPLICATION_GROUP)
+    groups = await groups_missing(connection, role)
+    if groups:
+        await connection.execute(await grant_to_take_on(connection, groups, role))
+
+
+async def take_on_groups(connection: _Connection) -> None:
+    """Let the role that the connection is logged in as take on every group.
+
+    Raises:
+        asyncpg.InsufficientPrivilegeError: it may not, and may not grant itself that it may.
+    """
+    role = await connection.fetchval("SELECT current_user")
+    groups = await groups_missing(connection, role)
+    if groups:
+        await connection.execute(await grant_to_take_on(connection, groups, role))
+
+
+async def groups_missing(connection: _Connection, role: str) -> list[str]:
+    """The groups that sessions of ``role`` could not take on, as far as all these exist."""
+    privilege = "MEMBER" if _members_inherit(connection) else "SET"
+    rows = await connection.fetch(
+        "SELECT g.rolname FROM pg_catalog.pg_roles g, pg_catalog.pg_roles r"
+        " WHERE g.rolname = ANY($1) AND r.rolname = $2 AND NOT pg_has_role(r.oid, g.oid, $3)"
+        " ORDER BY g.rolname",
+        GROUPS_TO_TAKE_ON,
+        role,
+        privilege,
+    )
+    return [row["rolname"] for row in rows]
+
+
+async def grant_to_take_on(connection: _Connection, groups: list[str], role: str) -> str:
+    """The statement that lets sessions of ``role`` take on these groups."""
+    places = ", ".join(["%I"] * len(groups))
+    option = "" if _members_inherit(connection) else " WITH INHERIT FALSE, SET TRUE"
+    return await _formatted(connection, f"GRANT {places} TO %I{option}", *groups, role)
+
+
+async def _is_member(connection: _Connection, role: str, group: str) -> bool:
+    is_member: bool = await connection.fetchval("SELECT pg_has_role($1, $2, 'MEMBER')", role, group)
+    return is_member
+
+
+def _members_inherit(connection: _Connection) -> bool:
+    """Whether this server cannot make somebody a member who does not inherit."""
+    return connection.get_server_version().major < 16
 
 
 async def _execute_formatted(connection: _Connection, template: str, *names: str) -> None:
+    await connection.execute(await _formatted(connection, template, *names))
+
+
+async def _formatted(connection: _Connection, template: str, *names: str) -> str:
     # Statements about roles take no parameters, so the server does the quoting.
-    statement = await connection.fetchval(
+    statement: str = await connection.fetchval(
         "SELECT format($1, VARIADIC $2::text[])", template, list(names)
     )
-    await connection.execute(statement)
+    return statement
 
 
 def _scram_verifier(password: str) -> str:

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from persistence.migrate import ensure_application_role, migrate
+from persistence.migrate import (
+    ensure_application_role,
+    grant_to_take_on,
+    groups_missing,
+    migrate,
+    take_on_groups,
+)
 from reservation.faults import NotDone
 
 if TYPE_CHECKING:
@@ -43,20 +49,39 @@ async def ensure_database(dsn: str, name: str) -> None:
 async def prepare_database(
     dsn: str, *, role: str | None = None, password: str | None = None
 ) -> list[str]:
-    """Bring one database to the newest schema and let ``role``, if any, use it.
+    """Bring one database to the newest schema and let ``role`` use it.
+
+    Args:
+        role: None when the application logs in as the user of this DSN itself.
 
     Returns:
         The names of the migrations applied now.
 
     Raises:
-        DatabaseUnusable: it cannot be reached, or this user may not enter.
+        DatabaseUnusable: it cannot be reached, this user may not enter or not do what is needed,
+            or the application could not take on the groups that its parts work as.
         MigrationFault: a migration could not be applied.
     """
     async with connected(dsn) as connection:
-        applied = await migrate(connection)
-        if role is not None:
-            await ensure_application_role(connection, role, password)
+        user = await connection.fetchval("SELECT current_user")
+        try:
+            applied = await migrate(connection)
+            if role is not None:
+                await ensure_application_role(connection, role, password)
+            else:
+                await take_on_groups(connection)
+        except asyncpg.InsufficientPrivilegeError as error:
+            hint = await _hint(connection, role or user)
+            raise DatabaseUnusable(f"{user} lacks rights: {_reason(error)}; {hint}") from error
         return applied
+
+
+async def _hint(connection: asyncpg.Connection[asyncpg.Record], role: str) -> str:
+    groups = await groups_missing(connection, role)
+    if not groups:
+        return "an administrator has to prepare this database"
+    grant = await grant_to_take_on(connection, groups, role)
+    return f"an administrator has to prepare this database, or to run: {grant}"
 
 
 @asynccontextmanager

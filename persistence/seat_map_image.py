@@ -185,19 +185,25 @@ def image_of(
 def image_of_snapshot(
     show_id: ShowId, epoch: int, shape: Shape, snapshot: SeatMapSnapshot
 ) -> SeatMapImage:
-    """The image of what Postgres says."""
+    """The image of what Postgres says.
+
+    Seats and tiers that came with a later revision of the plan than the reader's are left out.
+    """
     legs = shape.leg_count
     states = shape.no_states()
     held = snapshot.held
     for seat_index, taken in snapshot.taken.items():
         part = held.get(seat_index, 0) & taken
-        states[seat_index] = part | (taken & ~part) << legs
+        if seat_index < shape.seat_count:
+            states[seat_index] = part | (taken & ~part) << legs
     for seat_index in snapshot.blocked:
-        states[seat_index] = shape.blocked
+        if seat_index < shape.seat_count:
+            states[seat_index] = shape.blocked
     admitted = shape.no_admissions()
     for tier_index, counters in snapshot.admitted.items():
-        for leg, count in counters.items():
-            admitted[tier_index][leg] = count
+        if tier_index < shape.tier_count:
+            for leg, count in counters.items():
+                admitted[tier_index][leg] = count
     return image_of(show_id, epoch, snapshot.seq, shape, states, admitted)
 
 

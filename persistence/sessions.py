@@ -24,6 +24,9 @@ _DATABASE_AWAY = (
     asyncpg.InsufficientResourcesError,
 )
 
+# Postgres has given up and undone the transaction, because others held what it needed.
+_GAVE_UP = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+
 _EVERY_SESSION = {
     # A session that stops in the middle of a transaction must not keep its locks.
     "idle_in_transaction_session_timeout": "2000",
@@ -56,8 +59,21 @@ async def open_writer(dsn: str, owner: str) -> Connection:
     )
 
 
-async def open_pool(dsn: str, name: str, *, size_max: int, lock_timeout_ms: int = 2_000) -> Pool:
-    """A pool for everything that is not the write path. Connects on first use."""
+async def open_pool(
+    dsn: str,
+    name: str,
+    *,
+    size_max: int,
+    lock_timeout_ms: int = 2_000,
+    role: str | None = None,
+) -> Pool:
+    """A pool for everything that is not the write path. Connects on first use.
+
+    Args:
+        role: a group whose rights its sessions have instead of those of the DSN's own role; one
+            of ``migrate.GROUPS_TO_TAKE_ON``.
+    """
+    own_role = {} if role is None else {"role": role}
     pool = asyncpg.create_pool(
         dsn,
         min_size=0,
@@ -66,6 +82,7 @@ async def open_pool(dsn: str, name: str, *, size_max: int, lock_timeout_ms: int 
         reset=_keep_session,  # type: ignore[arg-type]  # asyncpg hands out the proxy.
         server_settings={
             **_EVERY_SESSION,
+            **own_role,
             "lock_timeout": str(lock_timeout_ms),
             "application_name": name,
         },
@@ -89,7 +106,8 @@ async def writing(pool: Pool) -> AsyncIterator[PooledConnection]:
     """A connection to write through.
 
     Raises:
-        ShowUnavailable: the database is away; nothing was written.
+        ShowUnavailable: the database is away, or others held what was needed for too long;
+            nothing was written.
         OutcomeUnknown: it went away in the middle; repeat the same write.
     """
     async with _connected(pool, _unknown) as connection:
@@ -106,6 +124,8 @@ async def _connected(
         raise _unavailable(error) from error
     try:
         yield connection
+    except _GAVE_UP as error:
+        raise _unavailable(error) from error
     except _DATABASE_AWAY as error:
         raise when_lost(error) from error
     except asyncpg.InterfaceError as error:

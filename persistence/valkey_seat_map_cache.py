@@ -18,16 +18,16 @@ import hashlib
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
+from persistence.coalesced import Coalesced
 from persistence.seat_map_cache import (
     ENDS_SOON_MS,
     FILL_MS,
@@ -46,7 +46,6 @@ TIMEOUT_MS = 250
 
 PROBE_EVERY_MS = 1_000
 CONNECTIONS_MAX = 4
-ROUND_TRIP_MAX = 100
 CLOCK_TRUSTED_S = 10.0
 """Two clocks do not drift apart by a millisecond within this time."""
 
@@ -54,7 +53,6 @@ LOG_EVERY_S = 60.0
 """A cache that comes and goes is not news each time."""
 
 _Item = TypeVar("_Item")
-_Answer = TypeVar("_Answer")
 _Answers = TypeVar("_Answers")
 _TOLD_AT_LEAST_S = -1e9
 
@@ -133,46 +131,6 @@ class _ServerTime(NamedTuple):
     heard_at_s: float
 
 
-class _Coalesced(Generic[_Item, _Answer]):
-    """Asks in round trips: what comes while one is under way waits and leaves together."""
-
-    def __init__(
-        self, ask: Callable[[Sequence[_Item]], Awaitable[Sequence[_Answer] | None]]
-    ) -> None:
-        self._ask = ask
-        self._waiting: deque[tuple[Sequence[_Item], asyncio.Future[list[_Answer] | None]]] = deque()
-        self._trips: asyncio.Task[None] | None = None
-
-    async def __call__(self, items: Sequence[_Item]) -> list[_Answer] | None:
-        """The answers, in order; None when there are none."""
-        future: asyncio.Future[list[_Answer] | None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((items, future))
-        if self._trips is None or self._trips.done():
-            self._trips = asyncio.ensure_future(self._travel())
-        return await future
-
-    async def _travel(self) -> None:
-        while self._waiting:
-            aboard = [self._waiting.popleft()]
-            count = len(aboard[0][0])
-            while self._waiting and count < ROUND_TRIP_MAX:
-                aboard.append(self._waiting.popleft())
-                count += len(aboard[-1][0])
-            try:
-                answers = await self._ask([item for items, _ in aboard for item in items])
-            except Exception as bug:
-                for _, future in aboard:
-                    if not future.done():
-                        future.set_exception(bug)
-                continue
-            at = 0
-            for items, future in aboard:
-                end = at + len(items)
-                if not future.done():
-                    future.set_result(None if answers is None else list(answers[at:end]))
-                at = end
-
-
 class ValkeySeatMapCache:
     """See ``persistence.seat_map_cache`` for the promises. Belongs to one event loop.
 
@@ -205,8 +163,8 @@ class ValkeySeatMapCache:
         self._map_ttl_ms = map_ttl_ms
         self._fill_ms = fill_ms
         self._probe_every_s = probe_every_ms / 1_000
-        self._finds = _Coalesced(partial(self._asked, self._find))
-        self._offers = _Coalesced(partial(self._asked, self._offer))
+        self._finds = Coalesced(partial(self._asked, self._find))
+        self._offers = Coalesced(partial(self._asked, self._offer))
         self._server_time: _ServerTime | None = None
         self._probing: asyncio.Task[None] | None = None
         self._warned_at_s = _TOLD_AT_LEAST_S

@@ -3,16 +3,17 @@
 
 -- name: find_show
 -- What an actor needs of a show; plan and route are usually in memory already.
-SELECT plan_id, route_id, currency, fares::text AS fares, placement, policy::text AS policy
+SELECT plan_id, route_id, currency, fares::text AS fares, placement, policy::text AS policy, status
 FROM show
 WHERE show_id = $1;
 
 -- name: find_listing
--- Everything that was imported about a show.
+-- Everything that is told about a show; a draft is not told.
 SELECT show_id, source_key, kind, title, venue, starts_at, ends_at, service_day_at, time_zone,
-       plan_id, route_id, currency, fares::text AS fares, placement, policy::text AS policy
+       plan_id, route_id, currency, fares::text AS fares, placement, policy::text AS policy,
+       tenant_id, status, description, series_id, venue_id
 FROM show
-WHERE show_id = $1;
+WHERE show_id = $1 AND status <> 'draft';
 
 -- name: find_placement
 -- Which kind of actor owns a show.
@@ -25,7 +26,7 @@ SET placement = $2, updated_at = CASE WHEN placement = $2 THEN updated_at ELSE n
 WHERE show_id = $1;
 
 -- name: count_shows
--- How many shows there are, cancelled ones included.
+-- How many shows there are, cancelled ones and drafts included.
 SELECT count(*) FROM show;
 
 -- name: load_layout
@@ -221,26 +222,32 @@ SELECT plan_id, category_count FROM seating_plan WHERE plan_id = ANY ($1::text[]
 SELECT route_id, leg_count FROM route WHERE route_id = ANY ($1::text[]);
 
 -- name: put_shows
--- Store shows. One that is there keeps its plan, its route and its placement; the rest is
--- renewed when something differs. Only changed rows are returned.
+-- Store shows. One that is there keeps its tenant, its plan, its route, its placement and its
+-- status, and what only its organiser says of it; the rest is renewed when something differs.
+-- Only changed rows are returned.
 INSERT INTO show AS known
     (show_id, source_key, kind, title, venue, starts_at, ends_at, service_day_at, time_zone,
-     plan_id, route_id, currency, fares, placement, policy, search_words)
+     plan_id, route_id, currency, fares, placement, policy, search_words, tenant_id, status,
+     description, series_id, venue_id)
 SELECT show_id, source_key, kind, title, venue, starts_at, ends_at, service_day_at, time_zone,
-       plan_id, route_id, currency, fares::jsonb, placement, policy::jsonb, search_words
+       plan_id, route_id, currency, fares::jsonb, placement, policy::jsonb, search_words,
+       tenant_id, status, description, series_id, venue_id
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
             $7::timestamptz[], $8::timestamptz[], $9::text[], $10::text[], $11::text[],
-            $12::text[], $13::text[], $14::text[], $15::text[], $16::text[])
+            $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[],
+            $18::text[], $19::text[], $20::text[], $21::text[])
      AS offered (show_id, source_key, kind, title, venue, starts_at, ends_at, service_day_at,
-                 time_zone, plan_id, route_id, currency, fares, placement, policy, search_words)
+                 time_zone, plan_id, route_id, currency, fares, placement, policy, search_words,
+                 tenant_id, status, description, series_id, venue_id)
 ORDER BY show_id
 ON CONFLICT (show_id) DO UPDATE
 SET kind = excluded.kind, title = excluded.title, venue = excluded.venue,
     starts_at = excluded.starts_at, ends_at = excluded.ends_at,
     service_day_at = excluded.service_day_at, time_zone = excluded.time_zone,
     currency = excluded.currency, fares = excluded.fares, policy = excluded.policy,
-    search_words = excluded.search_words, updated_at = now()
-WHERE known.plan_id = excluded.plan_id AND known.route_id IS NOT DISTINCT FROM excluded.route_id
+    search_words = excluded.search_words, updated_at = now(), version = known.version + 1
+WHERE known.tenant_id = excluded.tenant_id
+  AND known.plan_id = excluded.plan_id AND known.route_id IS NOT DISTINCT FROM excluded.route_id
   AND (known.kind, known.title, known.venue, known.starts_at, known.ends_at,
        known.service_day_at, known.time_zone, known.currency, known.fares, known.policy,
        known.search_words)
@@ -250,6 +257,14 @@ WHERE known.plan_id = excluded.plan_id AND known.route_id IS NOT DISTINCT FROM e
        excluded.policy, excluded.search_words)
 RETURNING show_id, created_at = updated_at AS is_new;
 
+-- name: list_known_references
+-- Which of these tenants, series and venues are there, each with its tenant.
+SELECT tenant_id AS reference_id, tenant_id FROM tenant WHERE tenant_id = ANY ($1::text[])
+UNION ALL
+SELECT series_id, tenant_id FROM series WHERE series_id = ANY ($1::text[])
+UNION ALL
+SELECT venue_id, tenant_id FROM venue WHERE venue_id = ANY ($1::text[]);
+
 -- name: find_content_of_shows
 -- What shows are made of, to say why they were not changed.
-SELECT show_id, source_key, plan_id, route_id FROM show WHERE show_id = ANY ($1::text[]);
+SELECT show_id, source_key, plan_id, route_id, tenant_id FROM show WHERE show_id = ANY ($1::text[]);
