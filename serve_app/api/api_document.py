@@ -6,7 +6,9 @@ described here instead; the descriptions are made of the same models that check 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import copy
+import functools
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any
 
@@ -20,9 +22,14 @@ from starlette.responses import Response
 from starlette.routing import Match, request_response
 from starlette.types import Scope
 
+from reservation.access import Role
+from serve_app.api.principals import PUBLIC, SIGNED_IN, Audience, Gate
 from serve_app.api.problems import KINDS, MEDIA_TYPE, TYPE_PREFIX
 
-CUSTOMER_SCHEME = "customer"
+BEARER_SCHEME = "bearer"
+
+ROLES = "x-roles"
+"""Where the description of a route says whom it is for; public ones do not say it."""
 
 _REF = "#/components/schemas/{model}"
 _EXAMPLES_MAX = 3
@@ -33,6 +40,7 @@ _ANYWHERE = (
     "method_not_allowed",
     "body_too_slow",
     "body_too_large",
+    "too_many_requests",
     "internal_error",
 )
 
@@ -93,9 +101,11 @@ class BareRoute(APIRoute):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One route: its address, and what is said about it.
+    """One route: its address, whom it is for, and what is said about it.
 
-    ``has_query`` says that the handler takes a model of its query beside the request.
+    ``roles`` must be said: a route is for certain roles, for ``SIGNED_IN`` or for ``PUBLIC``. What
+    a gate answers to others need not be among ``responses``. ``has_query`` says that the handler
+    takes a model of its query beside the request.
     """
 
     method: str
@@ -103,14 +113,41 @@ class Operation:
     _: KW_ONLY
     summary: str
     tag: str
+    roles: Audience
     responses: dict[int | str, dict[str, Any]]
     extra: dict[str, Any]
     status: int = 200
     description: str = ""
     has_query: bool = False
 
-    def add_to(self, app: FastAPI, handler: Callable[..., Awaitable[Response]]) -> None:
-        """Let ``handler`` answer at this address."""
+    def __post_init__(self) -> None:
+        if self.roles is not PUBLIC:
+            is_set_of_roles = isinstance(self.roles, frozenset) and self.roles <= SIGNED_IN
+            if not self.roles or not is_set_of_roles:
+                raise ValueError(f"{self.method} {self.path}: for whom is it? {self.roles!r}")
+
+    def add_to(
+        self,
+        app: FastAPI,
+        handler: Callable[..., Awaitable[Response]],
+        gate: Gate | None = None,
+    ) -> None:
+        """Let ``handler`` answer at this address those whom ``gate`` lets in.
+
+        Raises:
+            ValueError: the route is not public and there is no gate.
+        """
+        responses, extra = self.responses, self.extra
+        route_class = APIRoute if self.has_query else BareRoute
+        if self.roles is not PUBLIC:
+            if gate is None:
+                raise ValueError(f"{self.method} {self.path}: a gate is missing")
+            responses = _with_refusals(responses, self.roles)
+            extra = {**extra, "security": [{BEARER_SCHEME: []}], ROLES: sorted(self.roles)}
+            if self.has_query:
+                route_class = _behind(gate, self.roles)
+            else:
+                handler = _guarded(handler, gate, self.roles)
         app.router.add_api_route(
             self.path,
             handler,
@@ -122,39 +159,87 @@ class Operation:
             description=self.description,
             tags=[self.tag],
             operation_id=handler.__name__,
-            responses=self.responses,
-            openapi_extra=self.extra,
-            route_class_override=None if self.has_query else BareRoute,
+            responses=responses,
+            openapi_extra=extra,
+            route_class_override=route_class,
         )
+
+
+def _guarded(handler: Handler, gate: Gate, roles: frozenset[Role]) -> Handler:
+    """The handler with the gate before it."""
+
+    @functools.wraps(handler)
+    async def guarded(request: Request) -> Response:
+        gate.admit(request.scope, roles)
+        return await handler(request)
+
+    return guarded
+
+
+def _behind(gate: Gate, roles: frozenset[Role]) -> type[APIRoute]:
+    """Routes whose parameters the framework reads, with the gate before that."""
+
+    class GuardedRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handler = super().get_route_handler()
+
+            async def guarded(request: Request) -> Response:
+                gate.admit(request.scope, roles)
+                return await handler(request)
+
+            return guarded
+
+    return GuardedRoute
+
+
+def _with_refusals(
+    responses: dict[int | str, dict[str, Any]], roles: frozenset[Role]
+) -> dict[int | str, dict[str, Any]]:
+    """The responses of a route, and those of the gate before it."""
+    codes = ["token_missing", "token_invalid", "not_done"]
+    if roles != SIGNED_IN:
+        codes.append("role_not_allowed")
+    described = copy.deepcopy(responses)
+    for code in codes:
+        _add_problem(described, code)
+    return described
 
 
 def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
     """The responses of a route for these problems and for those that can happen anywhere."""
     by_status: dict[int | str, dict[str, Any]] = {}
-    for code in dict.fromkeys((*codes, *_ANYWHERE)):
-        kind = KINDS[code]
-        response = by_status.setdefault(
-            kind.status,
-            {
-                "description": "",
-                "content": {MEDIA_TYPE: {"schema": {"$ref": _ref("Problem")}, "examples": {}}},
-            },
-        )
-        response["description"] += f"{'; ' if response['description'] else ''}`{code}`"
-        examples = response["content"][MEDIA_TYPE]["examples"]
-        if len(examples) < _EXAMPLES_MAX:
-            examples[code] = {
-                "value": {
-                    "type": TYPE_PREFIX + code,
-                    "title": kind.title,
-                    "status": kind.status,
-                    "detail": f"{kind.title}.",
-                    "code": code,
-                }
-            }
-        if kind.status == 503:
-            response["headers"] = {"Retry-After": {"schema": {"type": "string"}}}
+    for code in (*codes, *_ANYWHERE):
+        _add_problem(by_status, code)
     return by_status
+
+
+def _add_problem(by_status: dict[int | str, dict[str, Any]], code: str) -> None:
+    kind = KINDS[code]
+    response = by_status.setdefault(
+        kind.status,
+        {
+            "description": "",
+            "content": {MEDIA_TYPE: {"schema": {"$ref": _ref("Problem")}, "examples": {}}},
+        },
+    )
+    if f"`{code}`" in response["description"]:
+        return
+    response["description"] += f"{'; ' if response['description'] else ''}`{code}`"
+    examples = response["content"][MEDIA_TYPE]["examples"]
+    if len(examples) < _EXAMPLES_MAX:
+        examples[code] = {
+            "value": {
+                "type": TYPE_PREFIX + code,
+                "title": kind.title,
+                "status": kind.status,
+                "detail": f"{kind.title}.",
+                "code": code,
+            }
+        }
+    if kind.status == 503:
+        response["headers"] = {"Retry-After": {"schema": {"type": "string"}}}
+    if kind.status == 401:
+        response["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
 
 
 def header(name: str, description: str, schema: Mapping[str, Any], *, required: bool) -> Any:
@@ -186,7 +271,7 @@ def body(*models: type[BaseModel], required: bool = True) -> dict[str, Any]:
     return {"required": required, "content": {"application/json": {"schema": schema}}}
 
 
-def describe(app: FastAPI, models: Iterable[type[BaseModel]], *, has_customers: bool) -> None:
+def describe(app: FastAPI, models: Iterable[type[BaseModel]]) -> None:
     """Let ``app`` publish its description, these models and the problem included."""
     listed: Sequence[type[BaseModel]] = [*models, ProblemView]
     # Few ask for the description; its own route stands first and would be tried each time.
@@ -209,8 +294,7 @@ def describe(app: FastAPI, models: Iterable[type[BaseModel]], *, has_customers: 
                 [(model, "validation") for model in listed], ref_template=_REF
             )
             schemas.update(_by_title(definitions.get("$defs", {})))
-            if has_customers:
-                components["securitySchemes"] = {CUSTOMER_SCHEME: _SCHEME}
+            components["securitySchemes"] = {BEARER_SCHEME: _SCHEME}
             app.openapi_schema = _renamed(document, listed)
         return app.openapi_schema
 
@@ -251,12 +335,12 @@ def _ref(name: str) -> str:
 
 
 _SCHEME = {
-    "type": "apiKey",
-    "in": "header",
-    "name": "X-Customer-Id",
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
     "description": (
-        "Who is asking, 1 to 64 of `A-Z a-z 0-9 _ . @ : -`. There are no accounts yet, so this is "
-        "accepted only from the machine that the house runs on."
+        "An access token of the account application, which lives for ten minutes. Routes without "
+        "this are public."
     ),
 }
 
@@ -279,6 +363,7 @@ HEALTHZ = Operation(
     "GET",
     "/healthz",
     tag="health",
+    roles=PUBLIC,
     summary="Is this process alive?",
     description="Touches nothing; also the measure of what an empty request costs.",
     responses={**_ALIVE, **problems()},
@@ -289,6 +374,7 @@ READYZ = Operation(
     "GET",
     "/readyz",
     tag="health",
+    roles=PUBLIC,
     summary="Can this process reach its databases?",
     responses={**_ALIVE, **problems("not_done")},
     extra={},

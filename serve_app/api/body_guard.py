@@ -8,10 +8,12 @@ left in the scope, so that a route gets at it without another ``await``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from types import coroutine
 from typing import Any, TypeVar
 
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.problems import Problem, bad_field
@@ -19,6 +21,8 @@ from serve_app.api.problems import Problem, bad_field
 BODY_DEADLINE_MS = 15_000
 """Whole body. A phone on a bad line needs a second for 64 KiB."""
 
+_THROWN_AWAY_BYTES_MAX = 1_048_576
+_THROWN_AWAY_S_MAX = 1.0
 _SCOPE_KEY = "housefull.body"
 _Result = TypeVar("_Result")
 
@@ -32,29 +36,38 @@ def body_of(scope: Scope) -> bytes:
 class BodyGuard:
     """Pure ASGI middleware; see the module's docstring.
 
+    ``leaves_unread`` names the requests whose bodies are larger than others may be: their routes
+    read them (``read_large_body``, ``large_body_parts``) when they know who is asking.
+
     Units:
         deadline_ms: from the moment the headers are here until the last byte of the body.
     """
 
     def __init__(
-        self, app: ASGIApp, *, bytes_max: int, deadline_ms: int = BODY_DEADLINE_MS
+        self,
+        app: ASGIApp,
+        *,
+        bytes_max: int,
+        deadline_ms: int = BODY_DEADLINE_MS,
+        leaves_unread: Callable[[Scope], bool] | None = None,
     ) -> None:
         self._app = app
         self._bytes_max = bytes_max
         self._deadline_s = deadline_ms / 1_000
+        self._leaves_unread = leaves_unread
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse its body."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if self._leaves_unread is not None and self._leaves_unread(scope):
+            await _leave_unread(self._app, scope, receive, send)
+            return
         try:
             body = await self._read(scope, receive)
         except Problem as problem:
-            # What is left of the body is not read, so the connection cannot be used again.
-            response = problem.response()
-            response.headers["Connection"] = "close"
-            await response(scope, receive, send)
+            await _refuse(problem, scope, receive, send)
             return
         if body is None:
             return  # The client hung up; nobody waits for an answer.
@@ -66,13 +79,11 @@ class BodyGuard:
         if length == 0:
             return b""
         if length is not None and length > self._bytes_max:
-            raise self._too_large()
+            raise _too_large(self._bytes_max)
         try:
             return await _within(self._collect(receive), self._deadline_s)
         except TimeoutError:
-            raise Problem(
-                "body_too_slow", f"The body was not complete after {self._deadline_s:g} s."
-            ) from None
+            raise _too_slow(self._deadline_s) from None
 
     async def _collect(self, receive: Receive) -> bytes | None:
         parts: list[bytes] = []
@@ -84,13 +95,114 @@ class BodyGuard:
             part: bytes = message.get("body", b"")
             size += len(part)
             if size > self._bytes_max:
-                raise self._too_large()
+                raise _too_large(self._bytes_max)
             parts.append(part)
             if not message.get("more_body", False):
                 return part if len(parts) == 1 else b"".join(parts)
 
-    def _too_large(self) -> Problem:
-        return Problem("body_too_large", f"A body may have {self._bytes_max} bytes.")
+
+async def read_large_body(request: Request, *, bytes_max: int, deadline_ms: int) -> None:
+    """Read a body that the guard left unread; ``body_of`` has it afterwards.
+
+    Raises:
+        Problem: ``body_too_large`` or ``body_too_slow``.
+        ClientDisconnect: nobody waits for an answer any more.
+    """
+    parts = large_body_parts(request, bytes_max=bytes_max, deadline_ms=deadline_ms)
+    request.scope[_SCOPE_KEY] = b"".join([part async for part in parts])
+
+
+async def large_body_parts(
+    request: Request, *, bytes_max: int, deadline_ms: int
+) -> AsyncIterator[bytes]:
+    """The parts of a body that the guard left unread, as they come.
+
+    Raises:
+        Problem: ``body_too_large`` or ``body_too_slow``; what came until then is of no use.
+        ClientDisconnect: the client hung up in the middle.
+    """
+    length = _announced_length(request.scope)
+    if length is not None and length > bytes_max:
+        raise _too_large(bytes_max)
+    size = 0
+    deadline_s = asyncio.get_running_loop().time() + deadline_ms / 1_000
+    more_body = length != 0
+    while more_body:
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                message = await request.receive()
+        except TimeoutError:
+            raise _too_slow(deadline_ms / 1_000) from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        if size > bytes_max:
+            raise _too_large(bytes_max)
+        more_body = message.get("more_body", False)
+        if part:
+            yield part
+
+
+def _too_large(bytes_max: int) -> Problem:
+    return Problem("body_too_large", f"A body may have {bytes_max} bytes.")
+
+
+def _too_slow(deadline_s: float) -> Problem:
+    return Problem("body_too_slow", f"The body was not complete after {deadline_s:g} s.")
+
+
+async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    if problem.code == "body_too_large":
+        await _throw_away(scope, receive)
+    # What may be left of the body is not read, so the connection cannot be used again.
+    response = problem.response()
+    response.headers["Connection"] = "close"
+    await response(scope, receive, send)
+
+
+async def _throw_away(scope: Scope, receive: Receive) -> None:
+    """Read some of a body that nobody wants, so that its sender can hear why.
+
+    A connection that is closed while bytes are coming is reset, and a reset takes back an answer
+    that was sent already.
+    """
+    if any(name == b"expect" for name, _ in scope["headers"]):
+        return  # This client asks before it sends; reading would say yes.
+    size = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_THROWN_AWAY_S_MAX):
+            while size <= _THROWN_AWAY_BYTES_MAX:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+                size += len(message.get("body", b""))
+
+
+async def _leave_unread(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Let the application read; a connection that it leaves bytes on cannot be used again."""
+    try:
+        is_read = _announced_length(scope) == 0
+    except Problem as problem:
+        await _refuse(problem, scope, receive, send)
+        return
+
+    async def receive_and_note() -> Message:
+        nonlocal is_read
+        message = await receive()
+        is_read = is_read or not message.get("more_body", False)
+        return message
+
+    async def send_and_close(message: Message) -> None:
+        if message["type"] == "http.response.start" and not is_read:
+            await _throw_away(scope, receive_and_note)
+            message["headers"] = [*message["headers"], (b"connection", b"close")]
+        await send(message)
+
+    try:
+        await app(scope, receive_and_note, send_and_close)
+    except ClientDisconnect:
+        return
 
 
 async def _within(work: Coroutine[Any, Any, _Result], timeout_s: float) -> _Result:

@@ -23,11 +23,22 @@ from starlette.responses import Response
 
 from actors.show_ref import ShowRefs
 from persistence.claim_reader import BookingCursor, ClaimReader
-from reservation.commands import CancelBooking, Command, ConfirmHold, ExtendHold, ReleaseHold
+from reservation.access import Principal, Role
+from reservation.commands import (
+    CancelBooking,
+    Command,
+    ConfirmHold,
+    ExtendHold,
+    HoldBestAvailable,
+    HoldFromChannel,
+    HoldSeats,
+    ReleaseHold,
+)
 from reservation.events import (
     BookingCancelled,
     BookingConfirmed,
     Event,
+    HeldFromChannel,
     HoldExtended,
     HoldReleased,
     SeatsHeld,
@@ -51,8 +62,8 @@ from reservation.seat_map import Repeated
 from serve_app.api import booking_document as document
 from serve_app.api.api_document import describe
 from serve_app.api.booking_schemas import CONFIRM, BookingsQuery
+from serve_app.api.channel_keys import ChannelKeys
 from serve_app.api.cursors import read_cursor, write_cursor
-from serve_app.api.customer import CustomerGate
 from serve_app.api.edge import (
     IDEMPOTENCY_KEY,
     Opened,
@@ -61,7 +72,7 @@ from serve_app.api.edge import (
     make_api,
     probe_all,
 )
-from serve_app.api.hold_requests import command_of
+from serve_app.api.hold_requests import command_of, through_channel
 from serve_app.api.hold_views import (
     View,
     view_of_booking,
@@ -71,11 +82,16 @@ from serve_app.api.hold_views import (
     view_of_held,
     view_of_hold,
 )
+from serve_app.api.limits import RequestLimits, Rule
+from serve_app.api.principals import Gate, customer_of, principal_of
 from serve_app.api.problems import Problem, bad_field, problem_of_fault, problem_of_rejection
 from serve_app.api.show_facts import ShowFacts, ShowFactsCache
 from serve_app.api.strict_json import read_json, read_nothing, validated
 
 log = logging.getLogger(__name__)
+
+# They sell for a house: their own one. An admin may for every house.
+_SELLERS = frozenset({Role.BOX_OFFICE, Role.ORGANISER})
 
 _REPLAYED = {"Idempotent-Replayed": "true"}
 
@@ -87,6 +103,7 @@ class BookingDesk:
     refs: ShowRefs
     facts: ShowFactsCache
     claims: ClaimReader
+    channels: ChannelKeys
     probes: Sequence[Callable[[], Awaitable[object]]] = ()
 
     async def probe(self) -> None:
@@ -104,13 +121,16 @@ class _Answer(NamedTuple):
 def build_booking_api(
     open_desk: Callable[[], AbstractAsyncContextManager[BookingDesk]],
     *,
-    gate: CustomerGate,
+    gate: Gate,
     body_bytes_max: int,
+    limits: RequestLimits | None = None,
+    cors_origins: Sequence[str] = (),
     echoes_request_id: bool = True,
 ) -> FastAPI:
     """The booking application as plain ASGI, without Ray.
 
-    See ``edge.make_api`` for ``open_desk`` and ``front.Front`` for ``echoes_request_id``.
+    See ``edge.make_api`` for ``open_desk`` and what follows it, and ``front.Front`` for
+    ``echoes_request_id``.
     """
     opened = Opened()
     app = make_api(
@@ -121,8 +141,10 @@ def build_booking_api(
         description=document.DESCRIPTION,
         body_bytes_max=body_bytes_max,
         echoes_request_id=echoes_request_id,
+        limits=limits,
+        cors_origins=cors_origins,
     )
-    routes = _Routes(opened, gate)
+    routes = _Routes(opened, limits or RequestLimits.off())
     for operation, handler in (
         (document.HOLD, routes.hold),
         (document.LIST_HOLDS, routes.list_holds),
@@ -134,17 +156,17 @@ def build_booking_api(
         (document.FIND_BOOKING, routes.find_booking),
         (document.CANCEL, routes.cancel),
     ):
-        operation.add_to(app, handler)
-    describe(app, document.MODELS, has_customers=True)
+        operation.add_to(app, handler, gate)
+    describe(app, document.MODELS)
     return app
 
 
 class _Routes:
     """The handlers. They take the bare request: see ``api_document`` for why."""
 
-    def __init__(self, opened: Opened, gate: CustomerGate) -> None:
+    def __init__(self, opened: Opened, limits: RequestLimits) -> None:
         self._opened = opened
-        self._gate = gate
+        self._limits = limits
 
     @property
     def _desk(self) -> BookingDesk:
@@ -157,7 +179,8 @@ class _Routes:
 
     async def hold(self, request: Request) -> Response:
         scope = request.scope
-        customer_id = self._gate.customer_of(scope)
+        customer_id = customer_of(request)
+        await self._limits.admit(scope, Rule.HOLD, customer_id)
         show_id = _show_id(request)
         key = idempotency_key_of(scope)
         if key is None:
@@ -167,14 +190,18 @@ class _Routes:
         desk = self._desk
         facts = await desk.facts.facts(show_id)
         hold_id = derive_hold_id(show_id, customer_id, key)
-        command = command_of(body, facts, hold_id, customer_id)
+        hold = command_of(body, facts, hold_id, customer_id)
+        command: Command = hold
+        if body.get("access_key") is not None:
+            command = await self._through_channel(hold, body["access_key"], facts)
         answer = await self._ask(show_id, command, facts, has_key=True)
-        assert isinstance(answer.event, SeatsHeld)
+        held = answer.event.held if isinstance(answer.event, HeldFromChannel) else answer.event
+        assert isinstance(held, SeatsHeld)
         headers = {"Location": _address(request, "holds", hold_id), **answer.headers}
-        return json_response(view_of_held(answer.event, facts), 201, headers)
+        return json_response(view_of_held(held, facts), 201, headers)
 
     async def extend(self, request: Request) -> Response:
-        customer_id = self._customer_with_optional_key(request)
+        customer_id = await self._admit_command(request)
         hold_id = _hold_id(request)
         read_nothing(request.scope)
         answer = await self._settle(ExtendHold(hold_id, customer_id), hold_id)
@@ -182,7 +209,7 @@ class _Routes:
         return json_response(view_of_extended(answer.event), 200, answer.headers)
 
     async def release(self, request: Request) -> Response:
-        customer_id = self._customer_with_optional_key(request)
+        customer_id = await self._admit_command(request)
         hold_id = _hold_id(request)
         read_nothing(request.scope)
         answer = await self._settle(ReleaseHold(hold_id, customer_id), hold_id)
@@ -190,20 +217,24 @@ class _Routes:
         return Response(status_code=204, headers=answer.headers)
 
     async def confirm(self, request: Request) -> Response:
-        customer_id = self._customer_with_optional_key(request)
+        customer_id = await self._admit_command(request)
         hold_id = _hold_id(request)
         body = validated(CONFIRM, read_json(request.scope))
+        facts = await self._facts_of_claim(hold_id)
+        if not _sells(principal_of(request), facts):
+            raise _payment_not_allowed()
         answer = await self._settle(ConfirmHold(hold_id, customer_id, body.payment), hold_id)
         event = answer.event
         assert isinstance(event, BookingConfirmed)
-        facts = await self._desk.facts.facts(show_id_of(hold_id))
         headers = {"Location": _address(request, "bookings", event.booking_id), **answer.headers}
         return json_response(view_of_confirmed(event, facts), 201, headers)
 
     async def cancel(self, request: Request) -> Response:
-        customer_id = self._customer_with_optional_key(request)
+        customer_id = await self._admit_command(request)
         booking_id = _booking_id(request)
         read_nothing(request.scope)
+        if principal_of(request).role is not Role.CUSTOMER:
+            customer_id = await self._customer_served(request, booking_id)
         answer = await self._settle(CancelBooking(booking_id, customer_id), booking_id)
         assert isinstance(answer.event, BookingCancelled)
         return json_response(view_of_cancelled(answer.event), 200, answer.headers)
@@ -211,14 +242,14 @@ class _Routes:
     # -- reading ------------------------------------------------------------------------
 
     async def list_holds(self, request: Request) -> Response:
-        customer_id = self._gate.customer_of(request.scope)
+        customer_id = await self._admit_read(request)
         holds = await self._desk.claims.list_live_holds(customer_id)
         facts = await self._facts_of(holds)
         views = [view_of_hold(hold, facts[show_id_of(hold.held.hold_id)]) for hold in holds]
         return json_response({"holds": views})
 
     async def find_hold(self, request: Request) -> Response:
-        customer_id = self._gate.customer_of(request.scope)
+        customer_id = await self._admit_read(request)
         hold_id = _hold_id(request)
         hold = await self._desk.claims.find_hold(hold_id)
         if hold is None or hold.held.customer_id != customer_id:
@@ -229,7 +260,7 @@ class _Routes:
     async def list_bookings(
         self, request: Request, query: Annotated[BookingsQuery, Query()]
     ) -> Response:
-        customer_id = self._gate.customer_of(request.scope)
+        customer_id = await self._admit_read(request)
         after = _booking_cursor(query.cursor)
         page = await self._desk.claims.list_bookings(customer_id, limit=query.limit, after=after)
         facts = await self._facts_of(page.holds)
@@ -242,7 +273,7 @@ class _Routes:
         return json_response(view)
 
     async def find_booking(self, request: Request) -> Response:
-        customer_id = self._gate.customer_of(request.scope)
+        customer_id = await self._admit_read(request)
         booking_id = _booking_id(request)
         hold = await self._desk.claims.find_hold(hold_id_of(booking_id))
         if hold is None or hold.booking is None or hold.held.customer_id != customer_id:
@@ -252,11 +283,41 @@ class _Routes:
 
     # -- what they share ----------------------------------------------------------------
 
-    def _customer_with_optional_key(self, request: Request) -> CustomerId:
-        customer_id = self._gate.customer_of(request.scope)
+    async def _admit_command(self, request: Request) -> CustomerId:
+        customer_id = customer_of(request)
+        await self._limits.admit(request.scope, Rule.COMMAND, customer_id)
         # Not needed, because the hold itself is the key; but a broken one is a mistake.
         idempotency_key_of(request.scope)
         return customer_id
+
+    async def _admit_read(self, request: Request) -> CustomerId:
+        customer_id = customer_of(request)
+        await self._limits.admit(request.scope, Rule.READ, customer_id)
+        return customer_id
+
+    async def _through_channel(
+        self, hold: HoldSeats | HoldBestAvailable, access_key: str, facts: ShowFacts
+    ) -> HoldFromChannel:
+        channel_id = await self._desk.channels.channel_of(access_key, facts.listing.tenant_id)
+        if channel_id is None:
+            raise problem_of_rejection(Rejection.CHANNEL_NOT_FOUND)
+        return through_channel(hold, channel_id)
+
+    async def _customer_served(self, request: Request, booking_id: BookingId) -> CustomerId:
+        """For whom this account may touch a booking: its customer, if it sells the show."""
+        if not _sells(principal_of(request), await self._facts_of_claim(booking_id)):
+            return customer_of(request)
+        # What was confirmed is in the database before anybody is told.
+        hold = await self._desk.claims.find_hold(hold_id_of(booking_id))
+        if hold is None or hold.booking is None:
+            raise problem_of_rejection(Rejection.BOOKING_NOT_FOUND)
+        return hold.held.customer_id
+
+    async def _facts_of_claim(self, claim_id: HoldId | BookingId) -> ShowFacts:
+        try:
+            return await self._desk.facts.facts(show_id_of(claim_id))
+        except ShowNotFound:
+            raise problem_of_rejection(_absence_of(claim_id)) from None
 
     async def _settle(self, command: Command, claim_id: HoldId | BookingId) -> _Answer:
         """Ask the show of a hold or booking. The ids of unknown shows name nothing."""
@@ -298,6 +359,13 @@ class _Routes:
         return dict(zip(show_ids, facts, strict=True))
 
 
+def _sells(principal: Principal, facts: ShowFacts) -> bool:
+    """Whether this account sells this show to others: takes money for it, cancels bookings."""
+    if principal.role in _SELLERS:
+        return principal.tenant_id == facts.listing.tenant_id
+    return principal.role is Role.ADMIN
+
+
 def _problem_of(rejected: Rejected, facts: ShowFacts | None) -> Problem:
     if facts is None:
         return problem_of_rejection(rejected.code)
@@ -306,6 +374,16 @@ def _problem_of(rejected: Rejected, facts: ShowFacts | None) -> Problem:
         rejected.code,
         seats=facts.plan.labels_of(rejected.seat_indexes),
         tiers=[tiers[index].code for index in rejected.tier_indexes],
+    )
+
+
+def _payment_not_allowed() -> Problem:
+    # Another way to pay will come with payments; until then only the box office sells.
+    reason = "only the box office of the show's own house takes money at the counter"
+    return Problem(
+        "payment_not_allowed",
+        f"payment: {reason}.",
+        members={"errors": [{"field": "payment", "reason": reason}]},
     )
 
 

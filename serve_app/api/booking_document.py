@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from reservation.rejections import Rejection
 from serve_app.api import booking_schemas as schemas
-from serve_app.api.api_document import CUSTOMER_SCHEME, Operation, body, header, path, problems
+from serve_app.api.api_document import Operation, body, header, path, problems
+from serve_app.api.principals import SIGNED_IN
 
 DESCRIPTION = """\
 Holds keep seats for a customer for a few minutes; confirming a hold makes a booking.
@@ -42,7 +43,6 @@ _REPLAYED = {
 }
 _LOCATION = {"Location": {"schema": {"type": "string", "format": "uri-reference"}}}
 
-_CUSTOMER = ("customer_missing", "customer_not_accepted", "invalid_header")
 _BODY = ("malformed_json", "invalid_request", "unsupported_media_type")
 _ASKING = ("overloaded", "not_done", "outcome_unknown")
 
@@ -59,7 +59,7 @@ def _found(description: str, model: type[BaseModel], **headers: Any) -> dict[str
 
 
 def _extra(*parameters: Any, request_body: Any = None) -> dict[str, Any]:
-    extra: dict[str, Any] = {"security": [{CUSTOMER_SCHEME: []}]}
+    extra: dict[str, Any] = {}
     if parameters:
         extra["parameters"] = list(parameters)
     if request_body is not None:
@@ -72,6 +72,7 @@ HOLD = Operation(
     "/shows/{show_id}/holds",
     status=201,
     tag="holds",
+    roles=SIGNED_IN,
     summary="Hold seats of a show",
     description=(
         "Either named seats and admissions, or the best available ones. All or nothing. The same "
@@ -80,7 +81,6 @@ HOLD = Operation(
     responses={
         201: _found("The seats are held.", schemas.HoldView, **_LOCATION, **_REPLAYED),
         **problems(
-            *_CUSTOMER,
             *_BODY,
             "idempotency_key_missing",
             "show_not_found",
@@ -93,7 +93,10 @@ HOLD = Operation(
                 Rejection.EXISTS_WITH_DIFFERENT_REQUEST,
                 Rejection.TOO_MANY_HOLDS,
                 Rejection.TOO_MANY_SEATS,
+                Rejection.TOO_MANY_SEATS_PER_HOLD,
                 Rejection.NOT_ON_SALE,
+                Rejection.SHOW_CANCELLED,
+                Rejection.CHANNEL_NOT_FOUND,
             ),
             *_ASKING,
         ),
@@ -105,10 +108,11 @@ LIST_HOLDS = Operation(
     "GET",
     "/holds",
     tag="holds",
+    roles=SIGNED_IN,
     summary="The customer's live holds",
     responses={
         200: _found("The one that ends first comes first.", schemas.HoldList),
-        **problems(*_CUSTOMER, "not_done"),
+        **problems("not_done"),
     },
     extra=_extra(),
 )
@@ -117,10 +121,11 @@ FIND_HOLD = Operation(
     "GET",
     "/holds/{hold_id}",
     tag="holds",
+    roles=SIGNED_IN,
     summary="One hold",
     responses={
         200: _found("The hold as it is now.", schemas.HoldView),
-        **problems(*_CUSTOMER, *_codes(Rejection.HOLD_NOT_FOUND), "not_done"),
+        **problems(*_codes(Rejection.HOLD_NOT_FOUND), "not_done"),
     },
     extra=_extra(_HOLD),
 )
@@ -129,12 +134,12 @@ EXTEND = Operation(
     "POST",
     "/holds/{hold_id}/extend",
     tag="holds",
+    roles=SIGNED_IN,
     summary="Give a hold more time",
     description="As much as a new hold gets, counted from now, up to `expires_at_latest`.",
     responses={
         200: _found("The new deadline.", schemas.HoldDeadline, **_REPLAYED),
         **problems(
-            *_CUSTOMER,
             *_BODY,
             *_codes(
                 Rejection.HOLD_NOT_FOUND,
@@ -142,6 +147,7 @@ EXTEND = Operation(
                 Rejection.HOLD_RELEASED,
                 Rejection.HOLD_ALREADY_CONFIRMED,
                 Rejection.EXTENSION_CAP_REACHED,
+                Rejection.SHOW_CANCELLED,
             ),
             *_ASKING,
         ),
@@ -154,11 +160,11 @@ RELEASE = Operation(
     "/holds/{hold_id}",
     status=204,
     tag="holds",
+    roles=SIGNED_IN,
     summary="Give the seats of a hold back",
     responses={
         204: {"description": "The seats are free.", "headers": _REPLAYED},
         **problems(
-            *_CUSTOMER,
             *_BODY,
             *_codes(
                 Rejection.HOLD_NOT_FOUND,
@@ -176,17 +182,23 @@ CONFIRM = Operation(
     "/holds/{hold_id}/confirm",
     status=201,
     tag="bookings",
+    roles=SIGNED_IN,
     summary="Make a booking of a hold",
+    description=(
+        "`counter` is for those who take the money: the box office and the organisers of the house "
+        "whose show it is. They hold seats and confirm them for whoever stands before them."
+    ),
     responses={
         201: _found("The seats are sold.", schemas.BookingReceipt, **_LOCATION, **_REPLAYED),
         **problems(
-            *_CUSTOMER,
+            "payment_not_allowed",
             *_BODY,
             *_codes(
                 Rejection.HOLD_NOT_FOUND,
                 Rejection.HOLD_EXPIRED,
                 Rejection.HOLD_RELEASED,
                 Rejection.BOOKING_CANCELLED,
+                Rejection.SHOW_CANCELLED,
                 Rejection.EXISTS_WITH_DIFFERENT_REQUEST,
             ),
             *_ASKING,
@@ -199,11 +211,12 @@ LIST_BOOKINGS = Operation(
     "GET",
     "/bookings",
     tag="bookings",
+    roles=SIGNED_IN,
     has_query=True,
     summary="The customer's bookings",
     responses={
         200: _found("One page, newest first.", schemas.BookingList),
-        **problems(*_CUSTOMER, "invalid_request", "not_done"),
+        **problems("invalid_request", "not_done"),
     },
     extra=_extra(),
 )
@@ -212,10 +225,11 @@ FIND_BOOKING = Operation(
     "GET",
     "/bookings/{booking_id}",
     tag="bookings",
+    roles=SIGNED_IN,
     summary="One booking",
     responses={
         200: _found("The booking as it is now.", schemas.BookingView),
-        **problems(*_CUSTOMER, *_codes(Rejection.BOOKING_NOT_FOUND), "not_done"),
+        **problems(*_codes(Rejection.BOOKING_NOT_FOUND), "not_done"),
     },
     extra=_extra(_BOOKING),
 )
@@ -224,10 +238,12 @@ CANCEL = Operation(
     "POST",
     "/bookings/{booking_id}/cancel",
     tag="bookings",
+    roles=SIGNED_IN,
     summary="Cancel a booking",
+    description="One's own; the box office and the organisers of a show may cancel all of its.",
     responses={
         200: _found("Its places are free.", schemas.BookingCancellation, **_REPLAYED),
-        **problems(*_CUSTOMER, *_BODY, *_codes(Rejection.BOOKING_NOT_FOUND), *_ASKING),
+        **problems(*_BODY, *_codes(Rejection.BOOKING_NOT_FOUND), *_ASKING),
     },
     extra=_extra(_BOOKING, _OPTIONAL_KEY, request_body=body(schemas.NothingBody, required=False)),
 )

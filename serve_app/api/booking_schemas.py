@@ -18,6 +18,7 @@ from reservation.show import OrphanRule
 from serve_app.api.instants import Instant
 from serve_app.api.query_fields import CursorText, Limit
 
+ACCESS_KEY_LENGTH_MAX = 200
 LABEL_LENGTH_MAX = 200
 """Labels come from plans of others; the longest we met has 40 characters."""
 
@@ -27,6 +28,14 @@ _EXAMPLE_BOOKING = "bkg_7k2m9p4qx0c1b5dn3fg8hj6w2ry4tz0v"
 
 SeatLabel = Annotated[str, Field(max_length=LABEL_LENGTH_MAX, examples=["A-12"])]
 StopCode = Annotated[str, Field(max_length=LABEL_LENGTH_MAX, examples=["PRG"])]
+AccessKey = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=ACCESS_KEY_LENGTH_MAX,
+        description="Opens a channel: its seats are then as free as those on general sale.",
+    ),
+]
 Count = Annotated[int, Field(ge=1, le=SEATS_PER_HOLD_MAX)]
 AmountMinor = Annotated[int, Field(ge=0, description="In minor units of `currency`.")]
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$", description="ISO 4217.")]
@@ -70,6 +79,7 @@ class HoldNamed(_RequestBody):
     to: Annotated[StopCode | None, Field(description="Stop of alighting; the last if absent.")] = (
         None
     )
+    access_key: AccessKey | None = None
 
 
 class BestAvailable(_RequestBody):
@@ -103,6 +113,7 @@ class HoldBest(_RequestBody):
     best_available: BestAvailable
     from_: Annotated[StopCode | None, Field(alias="from", description="Stop of boarding.")] = None
     to: Annotated[StopCode | None, Field(description="Stop of alighting.")] = None
+    access_key: AccessKey | None = None
 
 
 class ConfirmBody(_RequestBody):

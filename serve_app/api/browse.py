@@ -30,6 +30,7 @@ from serve_app.api.cursors import read_cursor
 from serve_app.api.edge import Opened, json_response, make_api, probe_all
 from serve_app.api.instants import DAY_MS
 from serve_app.api.kept_bytes import KeptBody, KeptBytes
+from serve_app.api.limits import RequestLimits
 from serve_app.api.problems import Problem, bad_field
 from serve_app.api.seat_map_view import etag_of, shape_of, version_named, write_seat_map
 from serve_app.api.seat_maps import SeatMaps
@@ -70,11 +71,14 @@ def build_browse_api(
     open_desk: Callable[[], AbstractAsyncContextManager[BrowseDesk]],
     *,
     body_bytes_max: int,
+    limits: RequestLimits | None = None,
+    cors_origins: Sequence[str] = (),
     echoes_request_id: bool = True,
 ) -> FastAPI:
     """The browse application as plain ASGI, without Ray.
 
-    See ``edge.make_api`` for ``open_desk`` and ``front.Front`` for ``echoes_request_id``.
+    See ``edge.make_api`` for ``open_desk`` and what follows it, and ``front.Front`` for
+    ``echoes_request_id``.
     """
     opened = Opened()
     app = make_api(
@@ -85,6 +89,8 @@ def build_browse_api(
         description=document.DESCRIPTION,
         body_bytes_max=body_bytes_max,
         echoes_request_id=echoes_request_id,
+        limits=limits,
+        cors_origins=cors_origins,
     )
     routes = _Routes(opened)
     for operation, handler in (
@@ -95,7 +101,7 @@ def build_browse_api(
         (document.STOPS, routes.stops),
     ):
         operation.add_to(app, handler)
-    describe(app, document.MODELS, has_customers=False)
+    describe(app, document.MODELS)
     return app
 
 
@@ -135,13 +141,14 @@ class _Routes:
             page = await desk.catalogue.search(search)
         except ValueError as error:
             raise _problem_of_search(error) from None
-        return json_response(view_of_page(page), 200, _BRIEFLY)
+        return json_response(view_of_page(page, desk.now_ms()), 200, _BRIEFLY)
 
     async def show(self, request: Request, query: Annotated[SegmentQuery, Query()]) -> Response:
         """One show in detail."""
-        facts = await self._desk.facts.facts(_show_id(request))
+        desk = self._desk
+        facts = await desk.facts.facts(_show_id(request))
         segment = segment_of(facts.route, query.from_, query.to)
-        return json_response(view_of_show(facts, segment), 200, _BRIEFLY)
+        return json_response(view_of_show(facts, segment, desk.now_ms()), 200, _BRIEFLY)
 
     async def seating_plan(self, request: Request) -> Response:
         """The drawing of a show's seats."""
@@ -161,7 +168,8 @@ class _Routes:
         wanted = request.headers.get("if-none-match")
         seen = 0 if wanted is None else version_named(wanted, segment, with_labels=query.labels)
         image = await self._desk.seat_maps.read(show_id, shape_of(facts), at_least=seen)
-        etag = etag_of(image.seq, segment, with_labels=query.labels)
+        plan_id = facts.listing.plan_id
+        etag = etag_of(image.seq, segment, with_labels=query.labels, plan_id=plan_id)
         if wanted is not None and _has_tag(request, etag):
             return Response(status_code=304, headers=_map_headers(etag))
         key: _MapKey = (show_id, segment, query.labels)

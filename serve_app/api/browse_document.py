@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from serve_app.api import browse_schemas as schemas
 from serve_app.api.api_document import Operation, header, path, problems
+from serve_app.api.principals import PUBLIC
 
 DESCRIPTION = """\
 Everything here is public and may be cached. Prices are those of now; a hold tells its own.
@@ -37,6 +38,7 @@ SEARCH = Operation(
     "GET",
     "/shows",
     tag="shows",
+    roles=PUBLIC,
     has_query=True,
     summary="Search shows and runs",
     description=(
@@ -54,6 +56,7 @@ SHOW = Operation(
     "GET",
     "/shows/{show_id}",
     tag="shows",
+    roles=PUBLIC,
     has_query=True,
     summary="One show, with its fares",
     responses={
@@ -67,6 +70,7 @@ SEATING_PLAN = Operation(
     "GET",
     "/shows/{show_id}/seating-plan",
     tag="shows",
+    roles=PUBLIC,
     summary="The drawing of a show's seats",
     responses={
         200: _found("The drawing.", schemas.SeatingPlanView, headers=_TAGGED),
@@ -80,6 +84,7 @@ SEAT_MAP = Operation(
     "GET",
     "/shows/{show_id}/seat-map",
     tag="shows",
+    roles=PUBLIC,
     has_query=True,
     summary="Which seats are free",
     description=(
@@ -99,6 +104,7 @@ STOPS = Operation(
     "GET",
     "/stops",
     tag="stops",
+    roles=PUBLIC,
     has_query=True,
     summary="Stops for a search box",
     responses={

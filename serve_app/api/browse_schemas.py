@@ -188,6 +188,7 @@ class PolicyView(_View):
 
     hold_ttl_ms: int
     hold_life_ms_max: Annotated[int, Field(description="Extensions included.")]
+    seats_per_hold_max: int
     live_holds_per_customer_max: int
     seats_per_customer_max: int
     orphan_rule: Literal["strict", "lenient", "off"]
@@ -229,7 +230,7 @@ class SeatingPlanView(_View):
 
 
 class SeatCounts(_View):
-    """How many seats are in each state; together all seats of the plan."""
+    """How many seats are in each state; together all seats of the plan as it is drawn now."""
 
     free: int
     held: int
@@ -238,12 +239,16 @@ class SeatCounts(_View):
 
 
 class SeatRowView(_View):
-    """One row; its seats have consecutive indexes."""
+    """One row; its seats have consecutive indexes unless ``seat_indexes`` is there."""
 
     model_config = ConfigDict(title="SeatRow")
 
     name: str
     first_seat_index: int
+    seat_indexes: Annotated[
+        list[int] | None,
+        Field(description="Of a row whose seats were changed after the sale had begun."),
+    ] = None
     labels: Annotated[
         list[str] | None, Field(description="What the seats are called; absent if not asked for.")
     ] = None

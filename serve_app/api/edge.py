@@ -1,6 +1,8 @@
 """What every HTTP application of the house has: its layers, its errors, its health.
 
-Front          request id, address, the last catch
+CrossOrigin    pages of other origins; not there when none are allowed
+Front          request id, address, security headers, the last catch
+AddressLimit   requests of one client address; not there without a gateway
 BodyGuard      the body, bounded in bytes and time
 DirectRoutes   the short way to the routes with an id in their address
 framework      the other routes, wrong methods, unknown addresses, the description
@@ -13,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
@@ -22,13 +24,16 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from reservation.faults import Fault, ShowUnavailable
 from serve_app.api.api_document import HEALTHZ, READYZ, problems
 from serve_app.api.body_guard import BodyGuard
+from serve_app.api.cross_origin import CrossOrigin
 from serve_app.api.direct_routes import DirectRoutes
 from serve_app.api.front import Front
+from serve_app.api.limits import AddressLimit, RequestLimits
 from serve_app.api.problems import FieldError, Problem, bad_field, bad_request, response_to
 from serve_app.api.strict_json import field_path
 
@@ -71,11 +76,16 @@ def make_api(
     description: str,
     body_bytes_max: int,
     echoes_request_id: bool,
+    leaves_unread: Callable[[Scope], bool] | None = None,
+    limits: RequestLimits | None = None,
+    cors_origins: Sequence[str] = (),
 ) -> FastAPI:
     """An application without routes of its own.
 
     ``open_desk`` is entered when the application starts, on its event loop, and left when it
-    stops. It should not wait for a database: a house starts in any order.
+    stops. It should not wait for a database: a house starts in any order. See
+    ``body_guard.BodyGuard`` for ``leaves_unread``. ``limits`` are closed with the desk;
+    ``cors_origins`` are those whose pages may use the application.
     """
 
     @asynccontextmanager
@@ -86,6 +96,8 @@ def make_api(
                 yield
             finally:
                 opened.desk = None
+                if limits is not None:
+                    await limits.close()
 
     app = FastAPI(
         title=title,
@@ -102,8 +114,12 @@ def make_api(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.add_middleware(DirectRoutes, routes=app.router.routes)
-    app.add_middleware(BodyGuard, bytes_max=body_bytes_max)
+    app.add_middleware(BodyGuard, bytes_max=body_bytes_max, leaves_unread=leaves_unread)
+    if limits is not None and limits.know_addresses:
+        app.add_middleware(AddressLimit, limits=limits)
     app.add_middleware(Front, echoes_request_id=echoes_request_id)
+    if cors_origins:
+        app.add_middleware(CrossOrigin, origins=cors_origins)
     app.add_exception_handler(Problem, _on_bad_news)
     app.add_exception_handler(Fault, _on_bad_news)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -196,9 +212,22 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         return Problem("not_found", "There is nothing at this address.").response()
     if error.status_code == 405:
         detail = f"{request.method} is not among the methods of this address."
-        return Problem("method_not_allowed", detail, headers=headers).response()
+        allowed = {"Allow": ", ".join(_methods_at(request))}
+        return Problem("method_not_allowed", detail, headers=allowed).response()
     detail = "The framework refused the request."
     return Problem("http_error", detail, status=error.status_code, headers=headers).response()
+
+
+def _methods_at(request: Request) -> list[str]:
+    """The methods of an address; the framework itself names those of one of its routes only.
+
+    Where an address is written out in one route and could be an id in another, the former counts.
+    """
+    found: dict[int, set[str]] = {}
+    for route in request.app.router.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found.setdefault(route.path.count("{"), set()).update(route.methods or ())
+    return sorted(found[min(found)]) if found else []
 
 
 async def _on_invalid_request(_: Request, error: Exception) -> Response:

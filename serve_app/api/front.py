@@ -1,4 +1,4 @@
-"""The outermost layer of both applications: request ids, addresses, and the last catch.
+"""The outermost layer of every application: request ids, addresses, and the last catch.
 
 Pure ASGI, because everything here happens to every request.
 """
@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.problems import FieldError, Problem, bad_request, shorten
+from serve_app.api.security_headers import hardened
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ REQUEST_ID = b"x-request-id"
 AROUND_SERVE = "housefull.headers"
 """Where the scope has the request's headers when Serve was shown others: see ``serve_headers``."""
 
+_SCOPE_KEY = "housefull.request_id"
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._:+/=@-]{1,128}")
 _QUERY_PARAMETERS_MAX = 100
 _PROCESS = secrets.token_hex(8).encode()
@@ -30,6 +32,8 @@ _numbers = itertools.count(1)
 
 class Front:
     """Gives every request an id, refuses addresses that are no text, and lets nothing escape.
+
+    Every response gets the headers that harden it (``security_headers``).
 
     What follows sees the headers that the client sent.
 
@@ -54,14 +58,17 @@ class Front:
         if headers is not None:
             scope["headers"] = headers
         request_id, is_own = _request_id_of(scope)
+        scope[_SCOPE_KEY] = request_id
         has_started = False
 
         async def send_with_id(message: Message) -> None:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
+                headers = hardened(message["headers"])
                 if is_own or self._echoes_request_id:
-                    message["headers"] = [*message["headers"], (REQUEST_ID, request_id)]
+                    headers.append((REQUEST_ID, request_id))
+                message["headers"] = headers
             await send(message)
 
         try:
@@ -92,6 +99,12 @@ def new_request_id() -> bytes:
 def is_request_id(value: bytes) -> bool:
     """Whether this is an id that may be taken over from a client."""
     return _WELL_FORMED.fullmatch(value) is not None
+
+
+def request_id_of(scope: Scope) -> str:
+    """The id of this request, for whoever writes down what it did."""
+    request_id: bytes = scope[_SCOPE_KEY]
+    return request_id.decode()
 
 
 def _request_id_of(scope: Scope) -> tuple[bytes, bool]:

@@ -8,8 +8,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from reservation.commands import HoldBestAvailable, HoldSeats, Wish, digest_request
-from reservation.ids import CustomerId, HoldId
+from reservation.commands import (
+    HoldBestAvailable,
+    HoldFromChannel,
+    HoldSeats,
+    Wish,
+    digest_request,
+)
+from reservation.ids import ChannelId, CustomerId, HoldId
 from reservation.limits import SEATS_PER_HOLD_MAX
 from reservation.route import Segment
 from reservation.show import OrphanRule
@@ -46,6 +52,12 @@ def command_of(
     wish = named_wish_of(body)
     segment = segment_of(facts.route, wish.from_, wish.to)
     return _named_command(wish, facts, segment, hold_id, customer_id)
+
+
+def through_channel(hold: HoldSeats | HoldBestAvailable, channel_id: ChannelId) -> HoldFromChannel:
+    """The same hold, with the seats of a channel as well. Without the channel it is another one."""
+    digest = digest_request(hold.request_digest, channel_id)
+    return HoldFromChannel(channel_id, hold._replace(request_digest=digest))
 
 
 class NamedWish(NamedTuple):

@@ -17,30 +17,39 @@ from reservation.seating_plan import SeatingPlan
 from serve_app.api.segments import stops_of
 from serve_app.api.show_facts import ShowFacts
 
+_PLAN_LETTERS = 16
+"""Of a plan's id, so many that two plans of one show never have the same by chance."""
+
 LETTERS = b"fhbx"
 LEGEND = {"f": "free", "h": "held", "b": "booked", "x": "blocked"}
 
-_FORMAT = 1
+_FORMAT = 2
 """Raise it when the form of the response changes; clients then forget what they kept."""
 
 
-def etag_of(version: int, segment: Segment, *, with_labels: bool) -> str:
-    """The strong entity tag of a seat map."""
+def etag_of(version: int, segment: Segment, *, with_labels: bool, plan_id: str) -> str:
+    """The strong entity tag of a seat map.
+
+    A plan may be revised without any event of the show, so the tag tells it too.
+    """
     form = "l" if with_labels else "s"
-    return f'"{_FORMAT}-{version}-{segment.from_leg}.{segment.to_leg}-{form}"'
+    plan = plan_id[4:_PLAN_LETTERS]
+    return f'"{_FORMAT}-{version}-{segment.from_leg}.{segment.to_leg}-{form}-{plan}"'
 
 
 def version_named(if_none_match: str, segment: Segment, *, with_labels: bool) -> int:
     """The highest version that ``If-None-Match`` says its sender has of this form; 0 for none.
 
     Example:
-        >>> tags = f'{etag_of(7, Segment(0, 1), with_labels=True)}, W/"other"'
+        >>> tag = etag_of(7, Segment(0, 1), with_labels=True, plan_id="pln_00000000000000000000")
+        >>> tags = f'{tag}, W/"other"'
         >>> version_named(tags, Segment(0, 1), with_labels=True)
         7
     """
     form = "l" if with_labels else "s"
     tags = re.findall(
-        rf'"{_FORMAT}-([0-9]{{1,18}})-{segment.from_leg}\.{segment.to_leg}-{form}"', if_none_match
+        rf'"{_FORMAT}-([0-9]{{1,18}})-{segment.from_leg}\.{segment.to_leg}-{form}-[0-9a-z]*"',
+        if_none_match,
     )
     return max(map(int, tags), default=0)
 
@@ -56,7 +65,7 @@ def write_seat_map(
 ) -> bytes:
     """The response's body."""
     plan = facts.plan
-    letters = image.statuses(segment, LETTERS)
+    letters = _by_place(plan, image.statuses(segment, LETTERS))
     view: dict[str, object] = {
         "show_id": facts.listing.show_id,
         "plan_id": facts.listing.plan_id,
@@ -72,14 +81,23 @@ def write_seat_map(
     return orjson.dumps(view)
 
 
+def _by_place(plan: SeatingPlan, letters: bytes) -> bytes:
+    # A seat that is gone has no place, so it is neither shown nor counted.
+    return letters if plan.order is None else bytes(map(letters.__getitem__, plan.order))
+
+
 def _sections(plan: SeatingPlan, letters: str, *, with_labels: bool) -> list[dict[str, object]]:
     sections: list[dict[str, object]] = []
     for name, rows in groupby(plan.rows, key=lambda row: row.section):
         views: list[dict[str, object]] = []
         for row in rows:
-            view: dict[str, object] = {"name": row.name, "first_seat_index": row.first}
+            seats = plan.seats_at(row.first, row.end)
+            first = seats[0] if seats else row.first
+            view: dict[str, object] = {"name": row.name, "first_seat_index": first}
+            if list(seats) != list(range(first, first + len(seats))):
+                view["seat_indexes"] = list(seats)
             if with_labels:
-                view["labels"] = plan.labels[row.first : row.end]
+                view["labels"] = plan.labels_of(seats)
             view["status"] = letters[row.first : row.end]
             views.append(view)
         sections.append({"name": name, "rows": views})

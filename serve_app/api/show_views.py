@@ -16,15 +16,15 @@ from serve_app.api.show_facts import ShowFacts
 View = dict[str, Any]
 
 
-def view_of_page(page: SearchPage) -> View:
-    """One page of a search."""
-    view: View = {"shows": [_view_of_item(item) for item in page.items]}
+def view_of_page(page: SearchPage, now_ms: int) -> View:
+    """One page of a search, with what is charged now."""
+    view: View = {"shows": [_view_of_item(item, now_ms) for item in page.items]}
     if page.next is not None:
         view["next"] = write_cursor(page.next.starts_at_ms, page.next.show_id)
     return view
 
 
-def _view_of_item(item: SearchItem) -> View:
+def _view_of_item(item: SearchItem, now_ms: int) -> View:
     view: View = {
         "show_id": item.show_id,
         "kind": item.kind.value,
@@ -36,7 +36,7 @@ def _view_of_item(item: SearchItem) -> View:
         "currency": item.fares.currency,
     }
     segment = None if item.ride is None else item.ride.segment
-    lowest_minor = _lowest_minor(item.fares, segment)
+    lowest_minor = _lowest_minor(item.fares.at(now_ms), segment)
     if lowest_minor is not None:
         view["amount_from_minor"] = lowest_minor
     if item.ride is not None:
@@ -64,10 +64,10 @@ def _view_of_ride(ride: Ride) -> View:
     }
 
 
-def view_of_show(facts: ShowFacts, segment: Segment) -> View:
-    """A show in detail, with the fares of a segment."""
+def view_of_show(facts: ShowFacts, segment: Segment, now_ms: int) -> View:
+    """A show in detail, with what a segment costs now."""
     listing, plan = facts.listing, facts.plan
-    amount_minor = listing.fares.amount_minor
+    amount_minor = listing.fares.at(now_ms).amount_minor
     view: View = {
         "show_id": listing.show_id,
         "kind": listing.kind.value,
@@ -77,7 +77,7 @@ def view_of_show(facts: ShowFacts, segment: Segment) -> View:
         "ends_at": write_instant(listing.ends_at_ms),
         "time_zone": listing.time_zone,
         "plan_id": listing.plan_id,
-        "seat_count": plan.seat_count,
+        "seat_count": plan.place_count,
         "stops": _views_of_stops(facts),
         "currency": listing.fares.currency,
         "categories": [
@@ -127,6 +127,7 @@ def _view_of_policy(policy: SalesPolicy) -> View:
     view: View = {
         "hold_ttl_ms": policy.hold_ttl_ms,
         "hold_life_ms_max": policy.hold_life_ms_max,
+        "seats_per_hold_max": policy.seats_per_hold_max,
         "live_holds_per_customer_max": policy.live_holds_per_customer_max,
         "seats_per_customer_max": policy.seats_per_customer_max,
         "orphan_rule": policy.orphan_rule.value,
