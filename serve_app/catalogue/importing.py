@@ -11,6 +11,7 @@ when there is a problem; so does one whose files have nothing that could be used
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import chain, islice
@@ -27,15 +28,18 @@ from integrations.gtfs_timetable import (
 )
 from persistence.catalogue import Catalogue
 from persistence.plan_codec import plan_id_of, route_id_of
+from reservation.access import HOUSE_TENANT
 from reservation.fares import FareTable
+from reservation.ids import ShowId, TenantId, derive_show_id
 from reservation.listing import ShowListing
+from reservation.organiser_ids import tenant_source_key
 from reservation.plan_document import read_plan
 from reservation.plan_export import write_plan
 from reservation.plan_findings import printable
 from reservation.plan_order import repeat_plan
 from reservation.route import Route
 from reservation.seating_plan import SeatingPlan
-from reservation.show import SalesPolicy
+from reservation.show import SalesPolicy, ShowState
 from serve_app.catalogue.json_file import JsonFault, read_json, storable
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -61,7 +65,8 @@ class ImportReport:
     """What an import did.
 
     Counts are of seating plans for ``import_seating_plan`` and of shows otherwise. A show
-    that the catalogue refused is counted nowhere and is among the problems.
+    that the catalogue refused is counted nowhere and is among the problems. ``updated_ids`` are
+    the shows that were there and are different now: their actors need to read them again.
     """
 
     created: int = 0
@@ -69,6 +74,7 @@ class ImportReport:
     unchanged: int = 0
     problems: tuple[ImportProblem, ...] = ()
     plan_ids: tuple[str, ...] = ()
+    updated_ids: tuple[ShowId, ...] = ()
 
     def __add__(self, other: ImportReport) -> ImportReport:
         """Both imports together."""
@@ -78,6 +84,7 @@ class ImportReport:
             self.unchanged + other.unchanged,
             self.problems + other.problems,
             tuple(dict.fromkeys(self.plan_ids + other.plan_ids)),
+            self.updated_ids + other.updated_ids,
         )
 
 
@@ -250,58 +257,142 @@ async def import_gtfs(
     """
     files = read_plan_files(plan_path, extras_path, coaches=coaches)
     rules = fares.rules_for(files.plan)
-    try:
-        if strict:
+    if strict:
+        with _usable(feed_path):
             _refuse_problems((*files.problems, *_survey_feed(feed_path, from_date, to_date)))
+    timetable = _read_timetable(feed_path, from_date, to_date, progress)
+    plan_id = (await store_plan(catalogue, files)).plan_ids[0]
+    terms = _ShowTerms(plan_id, fares.currency, rules, policy)
+    shows = await _store_timetable(catalogue, timetable, terms, progress)
+    return replace(shows, problems=(*files.problems, *shows.problems), plan_ids=(plan_id,))
+
+
+async def import_timetable(
+    catalogue: Catalogue,
+    feed_path: Path,
+    *,
+    from_date: date,
+    to_date: date,
+    plan_id: str,
+    fares: FareTerms,
+    policy: SalesPolicy | None = None,
+    owner: TenantId = HOUSE_TENANT,
+    is_on_sale: bool = True,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Store a show for every run of a GTFS feed, with the seats of a plan that is there.
+
+    Args:
+        owner: whose shows they are; two tenants may import the same timetable.
+        is_on_sale: new shows are on sale at once; otherwise they are drafts. Those that are there
+            stay what they are.
+        progress: as in ``import_gtfs``; what it raises ends the import.
+
+    Raises:
+        ImportRefused: the feed cannot be used, or there is no such plan. Nothing was stored.
+        ValueError: the days are in the wrong order or too many.
+    """
+    plan = await catalogue.load_plan(plan_id)
+    if plan is None:
+        raise ImportRefused("There is no such seating plan.", [ImportProblem("", plan_id, "gone")])
+    rules = fares.rules_for(plan)
+    timetable = _read_timetable(feed_path, from_date, to_date, progress)
+    status = ShowState.ON_SALE if is_on_sale else ShowState.DRAFT
+    terms = _ShowTerms(plan_id, fares.currency, rules, policy, owner, status)
+    shows = await _store_timetable(catalogue, timetable, terms, progress)
+    return replace(shows, plan_ids=(plan_id,))
+
+
+class _ReadTimetable(NamedTuple):
+    """A feed of which everything but the calls of its trips was read, and the first trip."""
+
+    feed: GtfsFeed
+    trips: Iterator[TimetabledTrip]
+    run_count: int
+
+
+def _read_timetable(
+    feed_path: Path, from_date: date, to_date: date, progress: Progress | None
+) -> _ReadTimetable:
+    """Read a feed as far as it takes to know that none of it will fail halfway.
+
+    Raises:
+        ImportRefused: it cannot be used, or nothing runs between the two days.
+    """
+    with _usable(feed_path):
         feed = read_feed(feed_path, progress)
         timetable = Timetable(feed, from_date, to_date)
         trips = timetable.trips(progress)
-        # The first trip comes after all files were read, so none can fail halfway.
+        # The first trip comes after all files were read.
         first_trip = next(trips, None)
-    except UnusableFeed as error:
-        raise ImportRefused(
-            f"{feed_path} cannot be used.", [_import_problem(p) for p in error.problems]
-        ) from error
     if first_trip is None:
         reason = f"no trip runs from {from_date} to {to_date}"
         problems = (ImportProblem(feed_path.name, "", reason), *_problems_of(feed))
-        raise ImportRefused(f"{feed_path} has nothing to import.", problems)
-    plan_id = (await store_plan(catalogue, files)).plan_ids[0]
-    importer = _TripImporter(catalogue, feed, plan_id, fares.currency, rules, policy)
+        raise ImportRefused(f"{feed_path.name} has nothing to import.", problems)
+    return _ReadTimetable(feed, chain((first_trip,), trips), timetable.run_count)
+
+
+@contextmanager
+def _usable(feed_path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnusableFeed as error:
+        raise ImportRefused(
+            f"{feed_path.name} cannot be used.", [_import_problem(p) for p in error.problems]
+        ) from error
+
+
+async def _store_timetable(
+    catalogue: Catalogue,
+    timetable: _ReadTimetable,
+    terms: _ShowTerms,
+    progress: Progress | None,
+) -> ImportReport:
+    importer = _TripImporter(catalogue, timetable.feed, terms)
     shows = ImportReport()
     done = 0
-    for step in _steps(chain((first_trip,), trips)):
+    for step in _steps(timetable.trips):
         shows += await importer.store(step)
         done += sum(len(trip.days) for trip in step)
         if progress is not None:
             progress("shows", done, timetable.run_count)
-    return replace(
-        shows,
-        problems=(*files.problems, *_problems_of(feed), *shows.problems),
-        plan_ids=(plan_id,),
-    )
+    return replace(shows, problems=(*_problems_of(timetable.feed), *shows.problems))
+
+
+class _ShowTerms(NamedTuple):
+    """What every show of an import has in common."""
+
+    plan_id: str
+    currency: str
+    rules: tuple[FareRule, ...]
+    policy: SalesPolicy | None
+    owner: TenantId = HOUSE_TENANT
+    status: ShowState = ShowState.ON_SALE
+
+    def owned(self, listing: ShowListing) -> ShowListing:
+        """The listing as the owner's own."""
+        if self.owner == HOUSE_TENANT and self.status is ShowState.ON_SALE:
+            return listing
+        source_key = tenant_source_key(self.owner, listing.source_key)
+        return replace(
+            listing,
+            show_id=derive_show_id(source_key),
+            source_key=source_key,
+            tenant_id=self.owner,
+            status=self.status,
+        )
 
 
 class _TripImporter:
     """Stores trips: the routes of a few hundred of them, and then their shows."""
 
-    def __init__(
-        self,
-        catalogue: Catalogue,
-        feed: GtfsFeed,
-        plan_id: str,
-        currency: str,
-        rules: tuple[FareRule, ...],
-        policy: SalesPolicy | None,
-    ) -> None:
+    def __init__(self, catalogue: Catalogue, feed: GtfsFeed, terms: _ShowTerms) -> None:
         self._catalogue = catalogue
         self._feed = feed
-        self._plan_id = plan_id
-        self._currency = currency
-        self._rules = rules
-        self._policy = policy
+        self._terms = terms
 
     async def store(self, trips: list[TimetabledTrip]) -> ImportReport:
+        terms = self._terms
         routes: dict[str, tuple[str, Route]] = {}
         fares_of_route: dict[str, FareTable] = {}
         priced: list[tuple[TimetabledTrip, str]] = []
@@ -309,7 +400,7 @@ class _TripImporter:
             route_id = route_id_of(trip.route)
             if route_id not in routes:
                 try:
-                    fares = fares_of(trip.route, self._currency, self._rules)
+                    fares = fares_of(trip.route, terms.currency, terms.rules)
                 except ValueError as error:
                     self._feed.problems.add("fares", 0, f"{trip.source}: {error}; left out")
                     continue
@@ -318,14 +409,14 @@ class _TripImporter:
             priced.append((trip, route_id))
         await self._catalogue.put_routes(routes)
         listings = (
-            listing
+            terms.owned(listing)
             for trip, route_id in priced
             for listing in listings_of(
                 trip,
-                plan_id=self._plan_id,
+                plan_id=terms.plan_id,
                 route_id=route_id,
                 fares=fares_of_route[route_id],
-                policy=self._policy,
+                policy=terms.policy,
             )
         )
         return await store_shows(self._catalogue, listings)
@@ -338,7 +429,13 @@ async def store_shows(catalogue: Catalogue, listings: Iterable[ShowListing]) -> 
     while batch := list(islice(waiting, _SHOWS_PER_STEP)):
         counts = await catalogue.put_shows(batch)
         refused = tuple(ImportProblem("", show.source_key, show.reason) for show in counts.refused)
-        report += ImportReport(counts.created, counts.updated, counts.unchanged, refused)
+        report += ImportReport(
+            counts.created,
+            counts.updated,
+            counts.unchanged,
+            refused,
+            updated_ids=tuple(counts.updated_ids),
+        )
     return report
 
 

@@ -84,7 +84,7 @@ def read_json(path: Path, *, bytes_max: int = JSON_BYTES_MAX) -> JsonFile:
         raise JsonFault(place, f"not JSON: {error.msg}") from error
     except RecursionError as error:
         raise JsonFault("", f"more than {JSON_DEPTH_MAX} objects within objects") from error
-    _check_depth(value)
+    check_depth(value)
     return JsonFile(value, _paths_of(value, repeated) if repeated else ())
 
 
@@ -111,7 +111,12 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= 40 else float(digits)
 
 
-def _check_depth(value: object) -> None:
+def check_depth(value: object) -> None:
+    """Refuse what is nested so deeply that reading it step by step would not end well.
+
+    Raises:
+        JsonFault: more than ``JSON_DEPTH_MAX`` objects within objects.
+    """
     level = [value]
     for _ in range(JSON_DEPTH_MAX):
         level = [

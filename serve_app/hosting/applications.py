@@ -6,11 +6,16 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from serve_app.access.access_tokens import TokenVerifier
+from serve_app.api.account.application import build_account_api
 from serve_app.api.booking import build_booking_api
 from serve_app.api.browse import build_browse_api
-from serve_app.api.customer import CustomerGate
-from serve_app.hosting.desks import open_booking_desk, open_browse_desk
+from serve_app.api.organiser.application import build_organiser_api
+from serve_app.api.principals import Gate
+from serve_app.hosting.account_desk import open_account_desk
+from serve_app.hosting.desks import open_booking_desk, open_browse_desk, open_limits
 from serve_app.hosting.edge_config import EdgeConfig
+from serve_app.hosting.organiser_desk import open_organiser_desk
 from serve_app.hosting.replicas import host
 
 
@@ -18,10 +23,13 @@ def booking_application(edge: EdgeConfig) -> Any:
     """The booking application, to be run under ``/api/booking``."""
 
     def build() -> FastAPI:
+        verifier = TokenVerifier()
         return build_booking_api(
-            lambda: open_booking_desk(edge),
-            gate=CustomerGate(is_house_local=edge.is_house_local),
+            lambda: open_booking_desk(edge, verifier),
+            gate=Gate(verifier),
             body_bytes_max=edge.body_bytes_max,
+            limits=open_limits(edge),
+            cors_origins=edge.cors_origins,
             echoes_request_id=False,
         )
 
@@ -35,7 +43,43 @@ def browse_application(edge: EdgeConfig) -> Any:
         return build_browse_api(
             lambda: open_browse_desk(edge),
             body_bytes_max=edge.body_bytes_max,
+            limits=open_limits(edge),
+            cors_origins=edge.cors_origins,
             echoes_request_id=False,
         )
 
     return host("browse", edge, build)
+
+
+def account_application(edge: EdgeConfig) -> Any:
+    """The account application, to be run under ``/api/account``."""
+
+    def build() -> FastAPI:
+        verifier = TokenVerifier()
+        return build_account_api(
+            lambda: open_account_desk(edge, verifier),
+            gate=Gate(verifier),
+            body_bytes_max=edge.body_bytes_max,
+            limits=open_limits(edge),
+            cors_origins=edge.cors_origins,
+            echoes_request_id=False,
+        )
+
+    return host("account", edge, build)
+
+
+def organiser_application(edge: EdgeConfig) -> Any:
+    """The organiser application, to be run under ``/api/organiser``."""
+
+    def build() -> FastAPI:
+        verifier = TokenVerifier()
+        return build_organiser_api(
+            lambda: open_organiser_desk(edge, verifier),
+            gate=Gate(verifier),
+            body_bytes_max=edge.body_bytes_max,
+            limits=open_limits(edge),
+            cors_origins=edge.cors_origins,
+            echoes_request_id=False,
+        )
+
+    return host("organiser", edge, build)

@@ -11,14 +11,23 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 
 from actors.activation import connect_refs
+from persistence.accounts import Accounts
 from persistence.catalogue import Catalogue
+from persistence.channels import Channels
 from persistence.claim_reader import ClaimReader
+from persistence.memory_rate_limits import MemoryRateLimiter
+from persistence.rate_limits import RateLimiter
 from persistence.sessions import Pool, open_pool
 from persistence.shards import ShardMap
+from persistence.valkey_rate_limits import ValkeyRateLimiter
 from persistence.valkey_seat_map_cache import ValkeySeatMapCache
 from reservation.ids import ShowId, derive_show_id
+from serve_app.access.access_tokens import TokenVerifier
+from serve_app.access.access_watch import watching
 from serve_app.api.booking import BookingDesk
 from serve_app.api.browse import BrowseDesk
+from serve_app.api.channel_keys import ChannelKeys
+from serve_app.api.limits import UNLIMITED, RequestLimits
 from serve_app.api.seat_maps import SeatMaps
 from serve_app.api.show_facts import ShowFactsCache
 from serve_app.hosting.edge_config import EdgeConfig
@@ -30,16 +39,21 @@ POOL_CLOSE_TIMEOUT_S = 3.0
 # Per replica and database. The hot route uses none; an embedded Postgres takes 100 in all.
 _CATALOGUE_CONNECTIONS_MAX = 3
 _CLAIM_CONNECTIONS_MAX = 4
+_ACCESS_CONNECTIONS_MAX = 2
 
 
 @asynccontextmanager
-async def open_booking_desk(edge: EdgeConfig) -> AsyncIterator[BookingDesk]:
-    """The desk of the booking application; closed when it stops."""
+async def open_booking_desk(
+    edge: EdgeConfig, verifier: TokenVerifier
+) -> AsyncIterator[BookingDesk]:
+    """The desk of the booking application, which keeps ``verifier`` informed; closed at the end."""
     async with AsyncExitStack() as opened:
         catalogue, claims = await _open_readers(edge, "booking", opened)
+        pool = await opened.enter_async_context(watch_access(edge, "booking", verifier))
+        channels = ChannelKeys(Channels(pool))
         refs = connect_refs(edge.actors, catalogue.placement_of)
-        probes = _probes(catalogue, claims, edge.actors.shards)
-        yield BookingDesk(refs, ShowFactsCache(catalogue), claims, probes)
+        probes = [*_probes(catalogue, claims, edge.actors.shards), probe_access(verifier)]
+        yield BookingDesk(refs, ShowFactsCache(catalogue), claims, channels, probes)
 
 
 @asynccontextmanager
@@ -57,12 +71,47 @@ async def open_browse_desk(edge: EdgeConfig) -> AsyncIterator[BrowseDesk]:
         yield BrowseDesk(catalogue, ShowFactsCache(catalogue), seat_maps, probes)
 
 
+def open_limits(edge: EdgeConfig) -> RequestLimits:
+    """The request limits of one application; they connect on first use."""
+    if edge.limits == UNLIMITED:
+        return RequestLimits.off()
+    limiter: RateLimiter
+    if edge.redis_url is None:
+        limiter = MemoryRateLimiter()
+    else:
+        limiter = ValkeyRateLimiter(edge.redis_url)
+    return RequestLimits(limiter, edge.limits, gateway_secret=edge.gateway_secret)
+
+
+@asynccontextmanager
+async def watch_access(edge: EdgeConfig, name: str, verifier: TokenVerifier) -> AsyncIterator[Pool]:
+    """Keep the ``verifier`` of the application ``name`` informed of keys and revocations.
+
+    Yields the pool that this takes, which has room for other short questions.
+    """
+    pool = await open_pool(edge.catalogue_dsn, name, size_max=_ACCESS_CONNECTIONS_MAX)
+    try:
+        async with watching(Accounts(pool), verifier):
+            yield pool
+    finally:
+        await close_pool(pool)
+
+
+def probe_access(verifier: TokenVerifier) -> Callable[[], Awaitable[object]]:
+    """Whether tokens can be told from each other by now, as a question of ``edge.Desk``."""
+
+    async def probe() -> None:
+        verifier.check_informed()
+
+    return probe
+
+
 async def _open_readers(
     edge: EdgeConfig, name: str, opened: AsyncExitStack
 ) -> tuple[Catalogue, ClaimReader]:
     async def pool(dsn: str, connections_max: int) -> Pool:
         pool = await open_pool(dsn, name, size_max=connections_max)
-        opened.push_async_callback(_close, pool)
+        opened.push_async_callback(close_pool, pool)
         return pool
 
     shards = edge.actors.shards
@@ -71,7 +120,7 @@ async def _open_readers(
     return catalogue, ClaimReader(pools, shards)
 
 
-async def _close(pool: Pool) -> None:
+async def close_pool(pool: Pool) -> None:
     try:
         async with asyncio.timeout(POOL_CLOSE_TIMEOUT_S):
             await pool.close()

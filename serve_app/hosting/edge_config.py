@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from actors.config import ActorsConfig
+from serve_app.api.limits import UNLIMITED, LimitRates
 from serve_app.logs import LogFormat, LogLevel
 
 
@@ -14,18 +15,27 @@ class EdgeConfig:
 
     Shapes:
         redis_url: None means that there is no Redis; everything must work without it.
-        is_house_local: the house takes connections on a loopback address only.
         replicas: processes of each application. They ask Ray for no CPU: several replicas,
             actors and Ray itself share few cores, and Ray's bookkeeping would refuse to start
             them.
+        gateway_secret: whoever shows it is the gateway; None believes nobody.
+        cors_origins: pages of these origins may read answers in a browser.
+        smtp_url: None means that letters are written into ``mail_directory``.
+        public_url: where customers find a page for the codes in letters; None is nowhere.
     """
 
     actors: ActorsConfig
     catalogue_dsn: str = field(repr=False)
     redis_url: str | None = field(repr=False)
-    is_house_local: bool
     replicas: int = 2
     body_bytes_max: int = 65_536
+    limits: LimitRates = UNLIMITED
+    gateway_secret: str | None = field(default=None, repr=False)
+    cors_origins: tuple[str, ...] = ()
+    smtp_url: str | None = field(default=None, repr=False)
+    mail_from: str = "Housefull <tickets@housefull.example>"
+    mail_directory: str = ""
+    public_url: str | None = None
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
 

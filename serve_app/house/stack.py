@@ -4,7 +4,8 @@
 ``guardian``: it runs until SIGTERM and then ends with status 0. It ends with 2 for settings that
 cannot be followed and with 1 when something failed; either is said in one line before.
 
-    starting   PostgreSQL, Valkey, migrations, demo catalogue, Ray, supervisor, HTTP applications
+    starting   PostgreSQL, Valkey, migrations, demo catalogue, Ray, supervisor, HTTP applications,
+               and the gateway when it is wanted
     open       once a second: is everything that was started still there?
     stopping   the same in reverse order
 
@@ -28,6 +29,7 @@ from datetime import datetime
 from pathlib import Path
 from types import FrameType, TracebackType
 
+from persistence.accounts import Accounts
 from persistence.catalogue import Catalogue, SearchItem
 from persistence.child_process import EmbeddedServerError, process_is_alive
 from persistence.embedded_postgres import EmbeddedPostgres
@@ -39,8 +41,11 @@ from serve_app.house.app import compose_applications, compose_edge
 from serve_app.house.console import Console
 from serve_app.house.data_directory import DataDirectory, RunDirectory, RunningHouse
 from serve_app.house.databases import Databases, prepare_configured, prepare_embedded
+from serve_app.house.demo_logins import make_demo_logins
+from serve_app.house.front_door import FrontDoor, backend_of, compose_front_door
 from serve_app.house.ports import PortChoice, PortReservation
 from serve_app.house.ray_runtime import RayRuntime, local_url
+from serve_app.house.signing_keys import ensure_signing_key
 from serve_app.house.welcome import next_show, welcome
 from serve_app.house_error import HouseError
 from serve_app.settings import Settings, load_settings
@@ -49,6 +54,8 @@ EXIT_FAILED = 1
 
 STOP_DEADLINE_S = 25
 """Below the guardian's own grace, so that the log can still say where stopping got stuck."""
+
+GATEWAY_STOP_TIMEOUT_MS = 3_000
 
 _WATCH_EVERY_S = 1.0
 _REVIVALS_MAX = 5
@@ -145,6 +152,7 @@ class Stack:
         self._postgres: EmbeddedPostgres | None = None
         self._valkey: EmbeddedValkey | None = None
         self._ray: RayRuntime | None = None
+        self._door: FrontDoor | None = None
         self._example: SearchItem | None = None
         self._ports: list[PortChoice] = []
 
@@ -163,14 +171,27 @@ class Stack:
                 "HTTP", wanted=self._settings.http_port, host=self._settings.http_host
             )
             self._ports.append(http)
+            if self._settings.gateway == "on":
+                behind = backend_of(local_url(self._settings.http_host, http.port))
+                self._door = compose_front_door(
+                    self._settings, self._data, run.path / "gateway", [behind], ports
+                )
+                self._ports += self._door.ports
             databases = self._start_databases(started)
             redis_url = self._settings.redis_url or self._start_valkey(started)
             stop.check()
-            self._example = self._look_at_catalogue(databases)
+            self._example = self._prepare_contents(databases)
             stop.check()
             self._ray = RayRuntime(self._settings, self._data, run, ports)
-            edge = compose_edge(self._settings, databases.shards, redis_url, str(run.heartbeats))
+            edge = compose_edge(
+                self._settings,
+                databases.shards,
+                redis_url,
+                str(run.heartbeats),
+                gateway_secret=self._settings.gateway_secret or self._data.gateway_secret(),
+            )
             self._start_ray(started, stop, edge, http)
+            self._open_door(started)
             self._announce(started, databases, redis_url, http)
             self._watch(stop)
 
@@ -201,17 +222,21 @@ class Stack:
         self._valkey = valkey
         return valkey.url
 
-    def _look_at_catalogue(self, databases: Databases) -> SearchItem | None:
-        """Fill the catalogue when it is empty; returns a show to try."""
+    def _prepare_contents(self, databases: Databases) -> SearchItem | None:
+        """Make the first signing key, and fill an empty catalogue; returns a show to try."""
 
-        async def look() -> SearchItem | None:
+        async def prepare() -> SearchItem | None:
             async with connected_pool(databases.catalogue_admin_url) as pool:
-                catalogue = Catalogue(pool)
+                accounts, catalogue = Accounts(pool), Catalogue(pool)
+                await ensure_signing_key(accounts)
                 if self._settings.demo == "auto" and await catalogue.count_shows() == 0:
+                    if self._settings.is_for_this_machine:
+                        self._console.step("making demo logins")
+                        await make_demo_logins(accounts, self._data.path)
                     await self._load_demo(catalogue)
                 return await next_show(catalogue)
 
-        return asyncio.run(look())
+        return asyncio.run(prepare())
 
     async def _load_demo(self, catalogue: Catalogue) -> None:
         from serve_app.catalogue.demo_catalogue import TIME_ZONE, load_demo
@@ -246,6 +271,18 @@ class Stack:
         # Nobody is waited for when the launcher was killed: the guardian will not wait either.
         ray.stop(is_urgent=not process_is_alive(self._launcher_pid))
 
+    def _open_door(self, started: ExitStack) -> None:
+        if self._door is None:
+            return
+        self._console.step("starting the gateway")
+        started.callback(self._close_door, self._door)
+        self._door.gateway.start()
+
+    def _close_door(self, door: FrontDoor) -> None:
+        # As with Ray: when the launcher was killed nobody is waited for.
+        is_urgent = not process_is_alive(self._launcher_pid)
+        door.gateway.stop(timeout_ms=0 if is_urgent else GATEWAY_STOP_TIMEOUT_MS)
+
     def _announce(
         self, started: ExitStack, databases: Databases, redis_url: str, http: PortChoice
     ) -> None:
@@ -266,10 +303,11 @@ class Stack:
         self._console.say(
             welcome(
                 self._settings,
-                url,
+                url if self._door is None else self._door.url,
                 self._ports,
                 self._example,
                 started_in_s=self._console.elapsed_s,
+                trusted=None if self._door is None else self._door.trusted,
             )
         )
 
@@ -281,7 +319,14 @@ class Stack:
             assert self._ray is not None
             if not self._ray.is_alive():
                 raise HouseError(f"Ray has ended by itself (logs: {self._data.ray})")
-            for name, server in (("PostgreSQL", self._postgres), ("Valkey", self._valkey)):
+            gateway = self._door.gateway if self._door is not None else None
+            if gateway is not None:
+                gateway.refresh()
+            for name, server in (
+                ("PostgreSQL", self._postgres),
+                ("Valkey", self._valkey),
+                ("the gateway", gateway),
+            ):
                 if server is not None and not server.is_running:
                     _log.error("%s has ended by itself; starting it again", name)
                     revivals.count(name)
@@ -331,12 +376,15 @@ def main() -> int:
     parser.add_argument("--run-directory", type=Path, required=True)
     parser.add_argument("--http-port", type=int)
     parser.add_argument("--no-demo", action="store_true")
+    parser.add_argument("--tls", action="store_true")
     options = parser.parse_args()
     changes: dict[str, object] = {}
     if options.http_port is not None:
         changes["http_port"] = options.http_port
     if options.no_demo:
         changes["demo"] = "off"
+    if options.tls:
+        changes["gateway"] = "on"
     return run_house(options.launcher_pid, options.run_directory, changes)
 
 
