@@ -33,10 +33,16 @@ from persistence.catalogue import Catalogue
 from persistence.sessions import open_pool
 from reservation.ids import CustomerId, ShowId, derive_hold_id
 from reservation.show import Placement
+from tests.support.access import Tokens, principal_named
+from tests.support.house_tokens import tokens_of_house
 
 CLIENTS = 128
 CLIENTS_TO_ALL = 16
 NO_OP = get("/api/booking/healthz")
+
+ACCOUNTS = 2_000
+"""So many customers ask, in turn and again and again. A house checks the signature of each one's
+token once in every replica, and then knows the token."""
 
 RATE_MAX_PER_S = 9_000
 """So many requests are prepared for a second of a round."""
@@ -56,19 +62,27 @@ def verdict_of(answer: Answer) -> Verdict:
     return _STATUS_VERDICTS.get(answer.status, Verdict.FAILED)
 
 
-def hold_of_ours(show_id: ShowId, number: int, labels: Sequence[str]) -> HttpHold:
-    """Request ``number`` on a show of ours, as a customer of its own."""
-    customer_id, key = CustomerId(f"c{number}"), f"bench-{number}"
-    headers = f"X-Customer-Id: {customer_id}\r\nIdempotency-Key: {key}\r\n"
-    body = json.dumps({"seats": list(labels)}).encode()
-    return HttpHold(
-        derive_hold_id(show_id, customer_id, key),
-        post(f"/api/booking/shows/{show_id}/holds", headers, body),
-    )
+class Buyers:
+    """The accounts that ask our house, and their requests."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._principals = [principal_named(f"buyer {number}") for number in range(ACCOUNTS)]
+
+    def hold(self, show_id: ShowId, number: int, labels: Sequence[str]) -> HttpHold:
+        """Request ``number`` on a show of ours, by the account whose turn it is."""
+        principal = self._principals[number % ACCOUNTS]
+        bearer, key = self._tokens.bearer(principal), f"bench-{number}"
+        headers = f"Authorization: {bearer}\r\nIdempotency-Key: {key}\r\n"
+        body = json.dumps({"seats": list(labels)}).encode()
+        return HttpHold(
+            derive_hold_id(show_id, CustomerId(principal.account_id), key),
+            post(f"/api/booking/shows/{show_id}/holds", headers, body),
+        )
 
 
 def hold_of_others(contender: str, show: int, number: int, seats: Sequence[int]) -> HttpHold:
-    """The same on a show of somebody else."""
+    """The same on a show of somebody else, who believes whatever customer is named."""
     customer_id, key = f"c{number}", f"bench-{number}"
     headers = f"X-Customer-Id: {customer_id}\r\nIdempotency-Key: {key}\r\n"
     body = json.dumps({"seats": list(seats)}).encode()
@@ -83,6 +97,7 @@ class OverHttp:
     """A whole house, connections to it, and what was sold and promised in this scenario."""
 
     house: WholeHouse
+    buyers: Buyers
     catalogue: Catalogue
     connections: list[Connection]
     others: PlaceTables
@@ -112,7 +127,7 @@ class OverHttp:
         """A new show, and holds of two seats each, all different."""
         labels = await self.open_ours([spec])
         pairs = zip(labels[::2], labels[1::2], strict=True)
-        return [hold_of_ours(spec.show_id, n, pair) for n, pair in enumerate(pairs)]
+        return [self.buyers.hold(spec.show_id, n, pair) for n, pair in enumerate(pairs)]
 
     async def pairs_of_other(self, contender: str, spec: ShowSpec) -> list[HttpHold]:
         """The same with somebody else."""
@@ -185,10 +200,12 @@ async def over_http(bench: Bench, clients: int = CLIENTS) -> AsyncIterator[OverH
     databases = bench.grounds.databases()
     catalogue_pool = await open_pool(house.dsn, "bench", size_max=2)
     pool = asyncpg.create_pool(databases.contenders_dsn, min_size=1, max_size=1)
+    buyers = Buyers(await tokens_of_house(house.dsn))
     connections = await open_connections([house.port], clients)
     try:
         yield OverHttp(
             house,
+            buyers,
             Catalogue(catalogue_pool),
             connections,
             PlaceTables(await pool),

@@ -3,7 +3,8 @@
     postgres          one PostgreSQL server for the whole run
     fresh_database    the DSN of a new, migrated database on it, as its superuser
     application_dsn   the same database as the role that the application has, and no more
-    empty_house       both DSNs of a migrated database that others have used, without any row;
+    empty_house       both DSNs of a migrated database that others have used, without any row
+                      but the house's own tenant;
                       ten times faster, for tests that change rows and nothing else
     ray_house         a house below HTTP on a Ray and a PostgreSQL of its own, for tests that stop
                       and kill its parts; one for the whole run, started by whoever needs it first
@@ -31,6 +32,7 @@ import reservation
 import serve_app
 from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.migrate import ensure_application_role, migrate
+from reservation.access import HOUSE_TENANT
 
 if TYPE_CHECKING:
     from tests.support.ray_house import RayHouse
@@ -146,7 +148,11 @@ async def empty_house(postgres: EmbeddedPostgres, shared_database: str) -> House
         )
         # Without triggers nobody asks in which order tables refer to each other.
         await connection.execute("SET session_replication_role = replica")
-        await connection.execute(";".join(f"DELETE FROM {table[0]}" for table in tables))
+        await connection.execute(
+            ";".join(f"DELETE FROM {table[0]}" for table in tables if table[0] != "tenant")
+        )
+        # Every house has this tenant from the start, and shows are its by default.
+        await connection.execute("DELETE FROM tenant WHERE tenant_id <> $1", HOUSE_TENANT)
     finally:
         await connection.close()
     return house

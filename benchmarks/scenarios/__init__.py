@@ -15,5 +15,7 @@ ORDER = (
     "http_hot_show",
     "long_tail",
     "browse_storm",
+    "slowloris",
+    "login_flood",
 )
 """Of those that a run without names measures: below HTTP first, so that Ray starts twice only."""

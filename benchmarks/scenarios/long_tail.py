@@ -18,9 +18,9 @@ from benchmarks.contenders.line_up import OURS
 from benchmarks.over_http import (
     CLIENTS,
     RATE_MAX_PER_S,
+    Buyers,
     HttpHold,
     OverHttp,
-    hold_of_ours,
     over_http,
 )
 from benchmarks.results import Aim, ScenarioResult
@@ -87,7 +87,8 @@ async def _run(bench: Bench, house: WholeHouse) -> ScenarioResult:
 class _Tail:
     """Holds all over the tail: every show in turn, in an order that is no order of theirs."""
 
-    def __init__(self, specs: list[ShowSpec], labels: list[str]) -> None:
+    def __init__(self, buyers: Buyers, specs: list[ShowSpec], labels: list[str]) -> None:
+        self._buyers = buyers
         self._specs = specs
         self._labels = labels
         self._taken = 0
@@ -107,7 +108,7 @@ class _Tail:
     def _hold(self, number: int) -> HttpHold:
         pair, show = divmod(number, len(self._specs))
         labels = self._labels[2 * pair : 2 * pair + 2]
-        return hold_of_ours(self._specs[show].show_id, number, labels)
+        return self._buyers.hold(self._specs[show].show_id, number, labels)
 
 
 async def _put_tail_on_sale(
@@ -116,7 +117,7 @@ async def _put_tail_on_sale(
     """The tail, every show of which has been asked for once."""
     bench.say(f"putting {shows:,} shows on sale")
     specs = [ShowSpec(new_show_name(NAME), SEATS) for _ in range(shows)]
-    tail = _Tail(specs, await http.open_ours(specs, placement=Placement.POOLED))
+    tail = _Tail(http.buyers, specs, await http.open_ours(specs, placement=Placement.POOLED))
     bench.say(f"a first hold on each of {shows:,} shows")
     firsts = tail.take(shows)
     begun = time.perf_counter()

@@ -24,6 +24,7 @@ from reservation.events import BookingConfirmed, SeatsHeld
 from reservation.ids import ShowId
 from reservation.seat_map import Outcome
 from reservation.show import Show
+from serve_app.access.key_ring import SigningKey
 from tests.support.house import confirm, hold
 from tests.support.recorded_history import Ask, NotResolved, Recorder
 
@@ -46,6 +47,7 @@ class Job:
 
     Shapes:
         number, processes: which one this is, and of how many.
+        signing_key: the house's own, by which its clients are signed in.
         ray_address, actors: how its refs reach the shows; without them it speaks HTTP.
         epoch_s: when the soak began, by the machine's monotonic clock.
     """
@@ -60,6 +62,7 @@ class Job:
     ray_address: str = ""
     actors: ActorsConfig | None = None
     url: str = ""
+    signing_key: SigningKey | None = None
 
 
 class Customers:
@@ -156,9 +159,12 @@ class Customers:
 @asynccontextmanager
 async def _asking(job: Job) -> AsyncIterator[tuple[Ask, Callable[..., HoldSeats]]]:
     if job.actors is None:
+        from tests.support.access import Tokens
         from tests.support.http_clients import http_clients
 
-        async with http_clients(job.url, job.shows[0].plan) as clients:
+        assert job.signing_key is not None
+        tokens = Tokens(job.signing_key)
+        async with http_clients(job.url, job.shows[0].plan, tokens) as clients:
             yield clients.ask, clients.make_hold
         return
     import ray

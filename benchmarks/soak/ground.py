@@ -26,6 +26,7 @@ from reservation.plan_export import write_plan
 from reservation.seating_plan import SeatingPlan
 from reservation.show import OrphanRule, Placement, SalesPolicy, Show
 from tests.support.house import make_listing, make_plan, make_show
+from tests.support.house_tokens import tokens_of_house
 from tests.support.launched_house import LaunchedHouse, launched_house
 from tests.support.lossy_proxy import LossyProxy
 from tests.support.recorded_history import Attempt, read_records
@@ -215,6 +216,7 @@ async def ground_over_http(seed: int, epoch_s: float, ingress: str) -> AsyncIter
                     epoch_s,
                     admin,
                     url=house.url,
+                    signing_key=(await tokens_of_house(admin)).key,
                 )
                 yield Ground(
                     directory,

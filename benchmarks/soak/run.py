@@ -129,7 +129,7 @@ class Soak:
         count = -1
         while time.monotonic() < deadline:
             count = await self._ground.pool.fetchval(
-                "SELECT count(*) FROM hold WHERE state = 'held'"
+                "SELECT count(*) FROM every_hold WHERE state = 'held'"
             )
             if not count:
                 return

@@ -39,7 +39,7 @@ def main() -> int:
     from serve_app.settings import load_settings
 
     ray.init(address=notes["ray_address"], namespace=NAMESPACE, log_to_driver=False)
-    settings = load_settings(data_dir=data, ingress=sys.argv[2])
+    settings = load_settings(data_dir=data, ingress=sys.argv[2], limits="off")
     shards = ShardMap.even(tuple(notes["database_urls"]))
     heartbeats = str((data / "run").readlink() / "heartbeats")
     edge = compose_edge(settings, shards, notes["redis_url"], heartbeats)

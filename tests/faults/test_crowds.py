@@ -85,7 +85,9 @@ async def test_f23_callers_that_hang_up_at_any_moment_leave_everything_in_order(
                 assert isinstance(result.outcome, SeatsHeld)
                 outcomes["answered"] += 1
     assert min(outcomes.values()) > 10, outcomes
-    stored = await house.pool.fetchval("SELECT count(*) FROM hold WHERE show_id = $1", show_id)
+    stored = await house.pool.fetchval(
+        "SELECT count(*) FROM every_hold WHERE show_id = $1", show_id
+    )
     again = await asyncio.gather(
         *(recorder.once(command.customer_id, show_id, command) for command in commands)
     )

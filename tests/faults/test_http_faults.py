@@ -29,6 +29,7 @@ from reservation.show import Show
 from serve_app.settings import haproxy_is_installed
 from tests.support.history_of_house import history_faults
 from tests.support.house import GENEROUS, confirm, make_listing, make_plan, make_show
+from tests.support.house_tokens import tokens_of_house
 from tests.support.http_clients import HttpClients, http_clients
 from tests.support.launched_house import CHECKOUT, LaunchedHouse, launched_house
 from tests.support.ray_load import Load
@@ -82,7 +83,8 @@ class HttpHouse:
 async def opened(launched: LaunchedHouse) -> AsyncIterator[HttpHouse]:
     pool = await open_pool(launched.admin_dsn, "tests", size_max=2)
     try:
-        async with http_clients(launched.url, PLAN) as clients:
+        tokens = await tokens_of_house(launched.admin_dsn)
+        async with http_clients(launched.url, PLAN, tokens) as clients:
             yield HttpHouse(launched, pool, clients)
     finally:
         await pool.close()

@@ -12,8 +12,9 @@ import pytest
 
 from persistence.catalogue import Catalogue, PutCounts, StopMatch
 from persistence.embedded_postgres import EmbeddedPostgres
-from persistence.migrate import ensure_application_role
+from persistence.migrate import ORGANISER_GROUP, ensure_application_role
 from persistence.plan_codec import plan_id_of, route_id_of
+from persistence.sessions import open_pool
 from reservation.fares import CategoryFare, FareTable
 from reservation.faults import OutcomeUnknown, ShowNotFound, ShowUnavailable
 from reservation.ids import ShowId, derive_show_id
@@ -142,7 +143,9 @@ async def test_a_show_can_be_given_to_another_actor_and_an_import_leaves_it_ther
     assert await stocked.placement_of(run.show_id) is Placement.POOLED
     await stocked.set_placement(run.show_id, Placement.DEDICATED)
     assert await stocked.put_shows([run]) == PutCounts(0, 0, 1)
-    assert await stocked.put_shows([replace(run, title="Renamed")]) == PutCounts(0, 1, 0)
+    assert await stocked.put_shows([replace(run, title="Renamed")]) == PutCounts(
+        0, 1, 0, updated_ids=(run.show_id,)
+    )
     assert await stocked.placement_of(run.show_id) is Placement.DEDICATED
 
 
@@ -289,7 +292,7 @@ async def test_what_may_change_is_renewed(stocked: Catalogue, change: dict[str, 
     listing = make_show("theatre:1")
     await stocked.put_shows([listing])
     renewed = replace(listing, **change)  # type: ignore[arg-type]
-    assert await stocked.put_shows([renewed]) == PutCounts(0, 1, 0)
+    assert await stocked.put_shows([renewed]) == PutCounts(0, 1, 0, updated_ids=(renewed.show_id,))
     assert await stocked.find_listing(listing.show_id) == renewed
 
 
@@ -392,16 +395,21 @@ async def test_an_organiser_role_may_import_and_a_reader_may_only_read(
 ) -> None:
     async with pool.acquire() as connection:
         database = await connection.fetchval("SELECT current_database()")
-        await ensure_application_role(connection, "importer", "one", is_organiser=True)
+        await ensure_application_role(connection, "importer", "one")
         await ensure_application_role(connection, "customer", "two")
     listing, route = make_run("gtfs:1"), make_route(("A", "Alpha", 10), ("B", "Beta", 20))
-    async with asyncpg.create_pool(server.dsn(database, "importer", "one"), min_size=1) as some:
+    some = await open_pool(
+        server.dsn(database, "importer", "one"), "importer", size_max=1, role=ORGANISER_GROUP
+    )
+    async with some:
         importer = Catalogue(some)
         await importer.put_plan(COACH_ID, COACH, {"new": 1}, {})
         assert await importer.put_routes({route_id_of(route): ("Line", route)}) == 1
         assert await importer.put_shows([listing]) == PutCounts(1, 0, 0)
         renewed = replace(listing, title="New")
-        assert await importer.put_shows([renewed]) == PutCounts(0, 1, 0)
+        assert await importer.put_shows([renewed]) == PutCounts(
+            0, 1, 0, updated_ids=(renewed.show_id,)
+        )
         await importer.set_placement(listing.show_id, Placement.DEDICATED)
     async with asyncpg.create_pool(server.dsn(database, "customer", "two"), min_size=1) as some:
         customer = Catalogue(some)

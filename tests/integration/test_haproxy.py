@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.skipif(
 PATIENCE_S = 10
 # The lines that matter, in the order and form in which Ray Serve writes them.
 CONFIGURATION = """global
+    log 127.0.0.1:514 local0 info
     stats socket {folder}/node/admin.sock mode 666 level admin expose-fd listeners
 defaults
     mode http
@@ -203,6 +205,27 @@ def test_it_dies_with_the_process_that_has_started_it(tmp_path: Path, server: Sl
         wait_until(proxy.is_listening)
         process.kill()
     wait_until(lambda: not proxy.is_listening())
+
+
+def test_no_socket_is_opened_to_tell_a_syslog_about_every_request(
+    proxy: Proxy, server: SlowServer
+) -> None:
+    server.may_answer.set()
+    proxy.get()
+    assert ":514" not in proxy.configuration.read_text()
+
+
+def test_it_takes_as_many_header_fields_as_the_gateway_may_send(
+    proxy: Proxy, server: SlowServer
+) -> None:
+    server.may_answer.set()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    headers = {f"X-Field-{number}": "v" for number in range(110)}
+    request = urllib.request.Request(f"http://127.0.0.1:{proxy.http_port}/", headers=headers)
+    # http.server itself refuses more than a hundred, which HAProxy passes on as it is.
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        opener.open(request, timeout=PATIENCE_S)
+    assert caught.value.code == 431
 
 
 def test_who_does_not_send_a_request_is_sent_away(proxy: Proxy) -> None:

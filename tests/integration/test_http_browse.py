@@ -12,7 +12,7 @@ import pytest
 from persistence.plan_codec import plan_id_of
 from reservation.commands import BlockSeats
 from reservation.events import SeatsBlocked
-from reservation.fares import CategoryFare, FareTable
+from reservation.fares import CategoryFare, FareTable, FareWindow
 from reservation.ids import ShowId
 from reservation.plan_export import write_plan
 from reservation.show import SalesPolicy
@@ -24,10 +24,11 @@ from tests.support.http_house import (
     NOW_MS,
     STARTS_AT_MS,
     House,
-    as_customer,
+    as_seller,
     numbers,
     open_client,
     open_house_in,
+    selling,
 )
 from tests.support.plans import arena
 
@@ -52,7 +53,7 @@ async def booking(house: House) -> AsyncIterator[httpx.AsyncClient]:
 
 async def hold(booking: httpx.AsyncClient, show_id: ShowId, **body: object) -> str:
     answer = await booking.post(
-        f"/shows/{show_id}/holds", json=body, headers=as_customer(f"guest{next(numbers)}")
+        f"/shows/{show_id}/holds", json=body, headers=as_seller(f"guest{next(numbers)}")
     )
     assert answer.status_code == 201, answer.text
     hold_id: str = answer.json()["hold_id"]
@@ -63,7 +64,7 @@ async def confirm(booking: httpx.AsyncClient, hold_id: str, customer: str) -> No
     answer = await booking.post(
         f"/holds/{hold_id}/confirm",
         json={"payment": "counter"},
-        headers={"X-Customer-Id": customer},
+        headers=selling(customer),
     )
     assert answer.status_code == 201, answer.text
 
@@ -165,6 +166,18 @@ async def test_a_performance_in_detail_has_categories_tiers_and_policy(
     assert "on_sale_until" not in show["policy"]
 
 
+async def test_a_show_whose_price_changes_with_time_says_what_it_costs_now(
+    house: House, browse: httpx.AsyncClient
+) -> None:
+    early, now, late = ((CategoryFare(n), CategoryFare(n)) for n in (1_000, 2_000, 3_000))
+    windows = (FareWindow(NOW_MS, now), FareWindow(NOW_MS + 1, late))
+    show_id = await house.add_show("Windows", fares=FareTable("EUR", early, windows))
+    show = (await browse.get(f"/shows/{show_id}")).json()
+    assert [category["amount_minor"] for category in show["categories"]] == [2_000, 2_000]
+    found = (await browse.get("/shows", params={"q": "Windows"})).json()["shows"]
+    assert [item["amount_from_minor"] for item in found] == [2_000]
+
+
 async def test_the_drawing_is_sent_once_and_again_when_it_was_renewed(
     house: House, browse: httpx.AsyncClient
 ) -> None:
@@ -198,7 +211,7 @@ async def test_a_seat_map_tells_free_held_booked_and_blocked(
         "labels": [f"Stalls-B-{number}" for number in range(1, 9)],
         "status": "ffffffff",
     }
-    guest = as_customer("map-guest")
+    guest = as_seller("map-guest")
     sold = await booking.post(
         f"/shows/{show_id}/holds", json={"seats": ["Stalls-A-1"]}, headers=guest
     )
@@ -219,7 +232,7 @@ async def test_a_seat_map_of_a_segment_shows_the_worst_of_its_legs(
     house: House, browse: httpx.AsyncClient, booking: httpx.AsyncClient
 ) -> None:
     show_id = await house.add_run()
-    guest = as_customer("rider")
+    guest = as_seller("rider")
     sold = await booking.post(
         f"/shows/{show_id}/holds",
         json={"seats": ["Coach-1-1"], "from": "PRG", "to": "KOL"},

@@ -132,7 +132,7 @@ async def test_a_hold_comes_to_be_seen_in_every_process(
     hold_id = await hold(booking, show_id, seats=["Stalls-A-1", "Stalls-A-2"])
     for browser in browsers:
         await comes_to_show(browser, show_id, free=18, held=2)
-    await booking.delete(f"/holds/{hold_id}", headers={"X-Customer-Id": "stranger"})
+    await booking.delete(f"/holds/{hold_id}", headers=as_customer("stranger"))
     for browser in browsers:
         await comes_to_show(browser, show_id, free=18, held=2)
 

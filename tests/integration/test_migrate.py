@@ -13,7 +13,14 @@ import asyncpg
 import pytest
 
 from persistence.embedded_postgres import EmbeddedPostgres
-from persistence.migrate import MigrationFault, ensure_application_role, migrate
+from persistence.migrate import (
+    ACCOUNTS_GROUP,
+    APPLICATION_GROUP,
+    ORGANISER_GROUP,
+    MigrationFault,
+    ensure_application_role,
+    migrate,
+)
 
 OWN_FILES = Path(str(files("persistence") / "sql" / "migrations"))
 SYSTEM_BINARIES = sorted(Path("/usr/lib/postgresql").glob("15/bin"))
@@ -273,10 +280,10 @@ async def test_an_organiser_may_change_a_show_but_not_what_it_is_made_of(
     server: EmbeddedPostgres, migrated: str
 ) -> None:
     owner = await asyncpg.connect(migrated)
-    await ensure_application_role(owner, "organiser", "word", is_organiser=True)
+    await ensure_application_role(owner, "organiser", "word")
     await owner.close()
     dsn = server.dsn(database_of(migrated), user="organiser", password="word")
-    organiser = await asyncpg.connect(dsn)
+    organiser = await asyncpg.connect(dsn, server_settings={"role": ORGANISER_GROUP})
     await organiser.execute("UPDATE show SET title = 'x', placement = 'pooled'")
     await organiser.execute("INSERT INTO stop (place_code, name, name_key) VALUES ('A', 'A', 'a')")
     for statement in (
@@ -292,6 +299,47 @@ async def test_an_organiser_may_change_a_show_but_not_what_it_is_made_of(
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await organiser.execute(statement)
     await organiser.close()
+
+
+@pytest.mark.parametrize("group", [ORGANISER_GROUP, ACCOUNTS_GROUP])
+async def test_the_application_has_the_rights_of_a_group_only_when_it_takes_it_on(
+    server: EmbeddedPostgres, dsn: str, group: str
+) -> None:
+    owner = await asyncpg.connect(dsn)
+    await migrate(owner)
+    for _ in range(2):
+        await ensure_application_role(owner, "changeling", "word")
+    only_for_it = f"only_for_{group}"
+    await owner.execute(f"CREATE TABLE {only_for_it} (n integer)")
+    await owner.execute(f"GRANT SELECT ON {only_for_it} TO {group}")
+    await owner.close()
+    app_dsn = server.dsn(database_of(dsn), user="changeling", password="word")
+
+    plain = await asyncpg.connect(app_dsn)
+    await plain.fetch("SELECT FROM show")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await plain.fetch(f"SELECT FROM {only_for_it}")
+    await plain.close()
+
+    changed = await asyncpg.connect(app_dsn, server_settings={"role": group})
+    assert await changed.fetchval("SELECT current_user") == group
+    await changed.fetch(f"SELECT FROM {only_for_it}")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await changed.fetch("SELECT FROM journal")
+    await changed.close()
+
+
+async def test_a_role_that_may_use_the_newest_schema_may_also_run_the_migrations(
+    server: EmbeddedPostgres, dsn: str
+) -> None:
+    owner = await asyncpg.connect(dsn)
+    await migrate(owner)
+    await ensure_application_role(owner, "user of the house", "word")
+    assert await owner.fetchval(
+        "SELECT pg_has_role('user of the house', $1, 'MEMBER')", APPLICATION_GROUP
+    )
+    await owner.close()
+    assert await migrate(server.dsn(database_of(dsn), "user of the house", "word")) == []
 
 
 async def test_many_sessions_may_ensure_one_role_at_once(migrated: str) -> None:

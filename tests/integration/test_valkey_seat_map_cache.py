@@ -105,7 +105,7 @@ async def test_what_the_owner_published_is_what_postgres_says(
     for epoch in (1, 2):
         journal = PostgresJournal(empty_house.application_dsn, f"owner#{epoch}")
         durable_map = DurableMap(show, await journal.activate(show))
-        for batch in life.batches(60):
+        for batch in life.batches(110):
             kinds.update(type(event).__name__ for event in batch)
             seq = await journal.append(show.show_id, batch)
             durable_map.landed(batch, seq, time.monotonic())
@@ -120,7 +120,7 @@ async def test_what_the_owner_published_is_what_postgres_says(
                 assert found.statuses(segment, b"fhbx") == stored.statuses(segment, b"fhbx")
         await journal.close()
     await pool.close()
-    assert len(kinds) == 9, f"some events never happened: {kinds}"
+    assert len(kinds) == 12, f"some events never happened: {kinds}"
 
 
 # -- a server in trouble --------------------------------------------------------------------------

@@ -7,12 +7,17 @@ from collections.abc import Iterator, Sequence
 
 from reservation import limits
 from reservation.commands import (
+    AllocateSeats,
     BlockSeats,
     CancelBooking,
+    CancelShow,
+    CloseChannel,
     Command,
     ConfirmHold,
+    DeallocateSeats,
     ExtendHold,
     HoldBestAvailable,
+    HoldFromChannel,
     HoldSeats,
     ReleaseHold,
     UnblockSeats,
@@ -21,7 +26,14 @@ from reservation.commands import (
 )
 from reservation.events import Event
 from reservation.fares import CategoryFare, FareTable
-from reservation.ids import CustomerId, HoldId, booking_id_of, derive_hold_id, derive_show_id
+from reservation.ids import (
+    ChannelId,
+    CustomerId,
+    HoldId,
+    booking_id_of,
+    derive_hold_id,
+    derive_show_id,
+)
 from reservation.rejections import Rejected
 from reservation.route import Route, Segment, Stop
 from reservation.seat_assignment import SeatChooser
@@ -31,6 +43,7 @@ from reservation.show import OrphanRule, SalesPolicy, Show
 from tests.support.plans import build_plan
 
 START_AT_MS = 1_700_000_000_000
+CHANNELS = (ChannelId("chn_fans"), ChannelId("chn_press"))
 CUSTOMERS = tuple(CustomerId(f"cus_{name}") for name in ("ann", "bob", "eve"))
 
 
@@ -68,13 +81,17 @@ def make_show(
 
 
 class RandomLife:
-    """A show that customers use at random. ``step`` says what happened."""
+    """A show that customers use at random. ``step`` says what happened.
 
-    def __init__(self, show: Show, seed: int) -> None:
+    ``cancels`` says how probable it is that a command cancels the show.
+    """
+
+    def __init__(self, show: Show, seed: int, *, cancels: float = 0.0) -> None:
         self.seat_map = SeatMap(show, SeatChooser(show.plan))
         self.history: list[Event] = []
         self.now_ms = START_AT_MS
         self._random = random.Random(seed)
+        self._cancels = cancels
         self._count = 0
 
     def batches(self, count: int, steps_max: int = 6) -> Iterator[list[Event]]:
@@ -115,13 +132,18 @@ class RandomLife:
         rng = self._random
         seat_count = self.seat_map.show.plan.seat_count
         choice = rng.random()
+        if self._cancels and rng.random() < self._cancels:
+            return CancelShow(rng.choice(("storm", "")))
         if choice < 0.45:
-            return self._claim()
+            claim = self._claim()
+            return self._through_channel(claim) if rng.random() < 0.3 else claim
         if choice < 0.52:
             seats = rng.sample(range(seat_count), min(seat_count, rng.randint(1, 2)))
             return BlockSeats(tuple(sorted(seats)), rng.choice(("repair", "", "camera")))
         if choice < 0.58 and self.seat_map.blocked:
             return UnblockSeats((rng.choice(sorted(self.seat_map.blocked)),))
+        if choice < 0.64:
+            return self._change_of_channel()
         hold_id, customer_id = self._some_hold()
         return rng.choice(
             (
@@ -133,7 +155,32 @@ class RandomLife:
             )
         )
 
-    def _claim(self) -> Command:
+    def _through_channel(self, claim: HoldSeats | HoldBestAvailable) -> Command:
+        rng, channel_id = self._random, self._random.choice(CHANNELS)
+        channel_of = self.seat_map.house.channel_of
+        seats = sorted(seat for seat, channel in channel_of.items() if channel == channel_id)
+        if seats and rng.random() < 0.8:
+            wanted = tuple(sorted(rng.sample(seats, min(len(seats), rng.randint(1, 2)))))
+            digest = digest_request(channel_id, wanted, claim.segment)
+            claim = HoldSeats(
+                claim.hold_id, claim.customer_id, claim.segment, wanted, (), False, digest
+            )
+        return HoldFromChannel(channel_id, claim)
+
+    def _change_of_channel(self) -> Command:
+        rng, channel_of = self._random, self.seat_map.house.channel_of
+        channel_id = rng.choice(CHANNELS)
+        choice = rng.random()
+        if choice < 0.2:
+            return CloseChannel(channel_id)
+        if choice < 0.4 and channel_of:
+            seat = rng.choice(sorted(channel_of))
+            return DeallocateSeats(channel_of[seat], (seat,))
+        seat_count = self.seat_map.show.plan.seat_count
+        seats = rng.sample(range(seat_count), min(seat_count, rng.randint(1, 3)))
+        return AllocateSeats(channel_id, tuple(sorted(seats)))
+
+    def _claim(self) -> HoldSeats | HoldBestAvailable:
         rng = self._random
         show = self.seat_map.show
         customer_id = rng.choice(CUSTOMERS)

@@ -26,10 +26,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from reservation.commands import (
+    AllocateSeats,
     BlockSeats,
     CancelBooking,
+    CancelShow,
+    CloseChannel,
     Command,
     ConfirmHold,
+    DeallocateSeats,
     ExtendHold,
     HoldBestAvailable,
     HoldSeats,
@@ -40,13 +44,17 @@ from reservation.events import (
     BookingCancelled,
     BookingConfirmed,
     Event,
+    HeldFromChannel,
     HoldExpired,
     HoldExtended,
     HoldReleased,
     HoldsForgotten,
+    SeatsAllocated,
     SeatsBlocked,
+    SeatsDeallocated,
     SeatsHeld,
     SeatsUnblocked,
+    ShowCancelled,
 )
 from reservation.ids import CustomerId, HoldId
 from reservation.show import SalesPolicy, Show
@@ -85,9 +93,10 @@ def check_history(
             behind what others did; never behind what its own session has seen.
         clock_error_ms: how far the recorder's clock may be from the one of the deadlines.
     """
-    mine = [each for each in operations if each.show_id == show.show_id]
+    mine = [each.without_channel() for each in operations if each.show_id == show.show_id]
     violations = check_answers(mine)
     if journal is not None:
+        journal = [e.held if isinstance(e, HeldFromChannel) else e for e in journal]
         violations += check_journal(mine, journal)
         violations += check_limits(show.policy, journal)
     searched = check_seats(mine, stale_ms=stale_ms, clock_error_ms=clock_error_ms)
@@ -136,8 +145,9 @@ def _wish_of_event(event: Event) -> tuple[str, str] | None:
 
 def check_journal(operations: Sequence[Operation], journal: Iterable[Event]) -> list[Violation]:
     """I2: acknowledged is written as it was told, and written is asked for and not denied."""
+    journal = list(journal)
     written = Counter(map(identity_of, journal))
-    violations = _check_acknowledged(operations, written)
+    violations = _check_acknowledged(operations, _with_ends(journal))
     told = Counter(identity_of(each.event) for each in operations if each.is_new and each.event)
     doubted = [operation.command for operation in operations if operation.is_unknown]
     wished = [operation.command for operation in operations]
@@ -154,6 +164,17 @@ def check_journal(operations: Sequence[Operation], journal: Iterable[Event]) -> 
     return violations
 
 
+def _with_ends(journal: Iterable[Event]) -> list[Event]:
+    """A journal with the end of every hold that ended with its show."""
+    events: list[Event] = []
+    for event in journal:
+        events.append(event)
+        if isinstance(event, ShowCancelled):
+            events += [HoldReleased(hold_id, event.at_ms) for hold_id in event.hold_ids]
+            events.append(event._replace(hold_ids=()))
+    return events
+
+
 def identity_of(event: Event) -> tuple[type, Event]:
     """Something to look an event up by. Two events of one content are equal as tuples, though one
     may be an extension and the other the end."""
@@ -161,8 +182,9 @@ def identity_of(event: Event) -> tuple[type, Event]:
 
 
 def _check_acknowledged(
-    operations: Iterable[Operation], written: Counter[tuple[type, Event]]
+    operations: Iterable[Operation], journal: Iterable[Event]
 ) -> list[Violation]:
+    written = Counter(map(identity_of, journal))
     deadlines: defaultdict[HoldId, set[int]] = defaultdict(set)
     for _, event in written:
         if isinstance(event, SeatsHeld | HoldExtended):
@@ -173,7 +195,7 @@ def _check_acknowledged(
         if told is None:
             continue
         is_repeated = not operation.is_new
-        if is_repeated and isinstance(told, SeatsBlocked):
+        if is_repeated and isinstance(told, SeatsBlocked | SeatsAllocated | SeatsDeallocated):
             continue  # That the seats are blocked is true; by whom and when is not told.
         if is_repeated and isinstance(told, HoldExtended):
             is_written = told.expires_at_ms in deadlines[told.hold_id]
@@ -206,6 +228,19 @@ def _can_make(command: Command, event: Event) -> bool:
             )
         case SeatsUnblocked():
             return isinstance(command, UnblockSeats) and event.seat_indexes == command.seat_indexes
+        case SeatsAllocated():
+            return (
+                isinstance(command, AllocateSeats)
+                and command.channel_id == event.channel_id
+                and set(event.seat_indexes) <= set(command.seat_indexes)
+            )
+        case SeatsDeallocated():
+            return (
+                isinstance(command, DeallocateSeats | CloseChannel)
+                and command.channel_id == event.channel_id
+            )
+        case ShowCancelled():
+            return isinstance(command, CancelShow) and command.reason == event.reason
     return False
 
 
@@ -218,8 +253,10 @@ def check_limits(policy: SalesPolicy, journal: Iterable[Event]) -> list[Violatio
     made: dict[HoldId, SeatsHeld] = {}
     live: Counter[CustomerId] = Counter()
     places: Counter[CustomerId] = Counter()
-    for event in journal:
+    for event in _with_ends(journal):
         if isinstance(event, SeatsHeld):
+            if event.place_count > policy.seats_per_hold_max:
+                violations.append(Violation("I10", f"{event.hold_id} is too large"))
             made[event.hold_id] = event
             live[event.customer_id] += 1
             places[event.customer_id] += event.place_count

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from reservation.access import HOUSE_TENANT, Principal, Role
 from reservation.commands import (
     CancelBooking,
     Command,
@@ -36,9 +37,11 @@ from reservation.events import (
 )
 from reservation.faults import NotDone, OutcomeUnknown
 from reservation.ids import (
+    AccountId,
     BookingId,
     CustomerId,
     HoldId,
+    SessionId,
     ShowId,
     derive_hold_id,
     hold_id_of,
@@ -47,6 +50,7 @@ from reservation.rejections import Rejected, Rejection
 from reservation.route import Route
 from reservation.seat_map import Outcome, Repeated
 from reservation.seating_plan import SeatingPlan
+from tests.support.access import Tokens, account_named
 from tests.support.recorded_history import UNTOLD_AT_MS
 
 ANSWER_TIMEOUT_S = 20.0
@@ -58,8 +62,11 @@ _numbers = count(1)
 class HttpClients:
     """Any number of clients over shared connections. ``url`` may change while they work."""
 
-    def __init__(self, client: httpx.AsyncClient, url: str, plan: SeatingPlan) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, url: str, plan: SeatingPlan, tokens: Tokens
+    ) -> None:
         self.url = url
+        self._tokens = tokens
         self._client = client
         self._plan = plan
         self._keys: dict[HoldId, str] = {}
@@ -67,7 +74,7 @@ class HttpClients:
 
     def make_hold(self, show_id: ShowId, *seat_indexes: int, customer: str = "ann") -> HoldSeats:
         """A new command, as the house itself will make it of the request."""
-        customer_id, key = CustomerId(customer), f"key-{next(_numbers)}"
+        customer_id, key = CustomerId(account_named(customer)), f"key-{next(_numbers)}"
         hold_id = derive_hold_id(show_id, customer_id, key)
         self._keys[hold_id] = key
         segment = Route().whole
@@ -81,7 +88,7 @@ class HttpClients:
             NotDone, OutcomeUnknown: see the module's docstring.
         """
         method, path, body = self._request(show_id, command)
-        headers = {"X-Customer-Id": str(getattr(command, "customer_id", ""))}
+        headers = {"Authorization": self._tokens.bearer(_principal_of(command))}
         if isinstance(command, HoldSeats):
             headers["Idempotency-Key"] = self._keys[command.hold_id]
         try:
@@ -171,13 +178,25 @@ class HttpClients:
 
 
 @asynccontextmanager
-async def http_clients(url: str, plan: SeatingPlan) -> AsyncIterator[HttpClients]:
-    """Clients of the house at this address, for shows of this plan."""
+async def http_clients(url: str, plan: SeatingPlan, tokens: Tokens) -> AsyncIterator[HttpClients]:
+    """Clients of the house at this address, for shows of this plan, with tokens that it accepts."""
     limits = httpx.Limits(max_connections=1_000, max_keepalive_connections=100)
     async with httpx.AsyncClient(
         timeout=ANSWER_TIMEOUT_S, limits=limits, trust_env=False
     ) as client:
-        yield HttpClients(client, url, plan)
+        yield HttpClients(client, url, plan, tokens)
+
+
+def _principal_of(command: Command) -> Principal:
+    """Who sends this. Money is taken by the box office, where the customer stands."""
+    customer_id: CustomerId = getattr(command, "customer_id")  # noqa: B009 - most kinds have it.
+    is_confirming = isinstance(command, ConfirmHold)
+    return Principal(
+        AccountId(customer_id),
+        Role.BOX_OFFICE if is_confirming else Role.CUSTOMER,
+        HOUSE_TENANT if is_confirming else None,
+        SessionId("ses_" + customer_id[4:]),
+    )
 
 
 def _ms(instant: str) -> int:

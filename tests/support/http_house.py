@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from actors.seat_map_publisher import SeatMapPublisher
 from actors.show_actor import ShowActor
 from actors.show_ref import ShowRefs, Submit
 from persistence.catalogue import Catalogue
+from persistence.channels import Channels
 from persistence.claim_reader import ClaimReader
 from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.migrate import migrate
@@ -32,6 +33,7 @@ from persistence.sessions import open_pool
 from persistence.shards import ShardMap
 from persistence.show_store import open_show_store
 from persistence.valkey_seat_map_cache import ValkeySeatMapCache
+from reservation.access import Role
 from reservation.fares import CategoryFare, FareTable
 from reservation.faults import ShowNotFound
 from reservation.ids import ShowId, derive_show_id
@@ -42,9 +44,12 @@ from reservation.seating_plan import SeatingPlan, SeatTrait
 from reservation.show import Placement, SalesPolicy
 from serve_app.api.booking import BookingDesk, build_booking_api
 from serve_app.api.browse import BrowseDesk, build_browse_api
-from serve_app.api.customer import CustomerGate
+from serve_app.api.channel_keys import ChannelKeys
+from serve_app.api.limits import RequestLimits
+from serve_app.api.principals import Gate
 from serve_app.api.seat_maps import SeatMaps
 from serve_app.api.show_facts import ShowFactsCache
+from tests.support.access import open_gate, signed_in
 from tests.support.plans import build_plan
 
 BODY_BYTES_MAX = 65_536
@@ -97,7 +102,8 @@ class House:
         self.shards = ShardMap.even((dsn,))
         self.catalogue = Catalogue(pool)
         self.claims = ClaimReader([pool], self.shards)
-        self.refs = ShowRefs(self._locate, self._connect, ask_deadline_ms=10_000)
+        self._actors: dict[str, ShowActor] = {}
+        self.refs = ShowRefs(self._locate, self._connect, ask_deadline_ms=10_000, renew=self._renew)
         self._opened = opened
         self._pool = pool
 
@@ -115,6 +121,7 @@ class House:
         policy: SalesPolicy | None = None,
         starts_at_ms: int = STARTS_AT_MS,
         fares: FareTable = HALL_FARES,
+        placement: Placement = Placement.DEDICATED,
     ) -> ShowId:
         """A new show of its own in the hall, or on another plan."""
         key = f"test:{next(numbers)}"
@@ -131,7 +138,7 @@ class House:
             plan_id_of(plan),
             None,
             fares,
-            Placement.DEDICATED,
+            placement,
             policy or SalesPolicy(),
         )
         return await self._put(listing)
@@ -165,15 +172,25 @@ class House:
 
     async def stored(self, show_id: ShowId) -> tuple[int, int]:
         """How many holds the show has in the database, and how far its journal is."""
-        holds = await self._pool.fetchval("SELECT count(*) FROM hold WHERE show_id = $1", show_id)
+        holds = await self._pool.fetchval(
+            "SELECT count(*) FROM every_hold WHERE show_id = $1", show_id
+        )
         return holds, await self.claims.version_of(show_id)
 
-    def booking_app(self, refs: ShowRefs | None = None, *, is_local: bool = True) -> FastAPI:
+    def booking_app(
+        self,
+        refs: ShowRefs | None = None,
+        *,
+        gate: Gate | None = None,
+        limits: RequestLimits | None = None,
+        cors_origins: Sequence[str] = (),
+    ) -> FastAPI:
         """The booking application over this house."""
         desk = BookingDesk(
             refs or self.refs,
             ShowFactsCache(self.catalogue),
             self.claims,
+            ChannelKeys(Channels(self._pool)),
             [lambda: self.claims.version_of(derive_show_id("probe"))],
         )
 
@@ -181,10 +198,17 @@ class House:
         async def open_desk() -> AsyncIterator[BookingDesk]:
             yield desk
 
-        gate = CustomerGate(is_house_local=is_local)
-        return build_booking_api(open_desk, gate=gate, body_bytes_max=BODY_BYTES_MAX)
+        return build_booking_api(
+            open_desk,
+            gate=gate or open_gate(),
+            body_bytes_max=BODY_BYTES_MAX,
+            limits=limits,
+            cors_origins=cors_origins,
+        )
 
-    def browse_app(self, cache: SeatMapCache | None = None) -> FastAPI:
+    def browse_app(
+        self, cache: SeatMapCache | None = None, *, limits: RequestLimits | None = None
+    ) -> FastAPI:
         """The browse application over this house, as a process of its own."""
         desk = BrowseDesk(
             self.catalogue,
@@ -199,7 +223,7 @@ class House:
             yield desk
             await desk.seat_maps.close()
 
-        return build_browse_api(open_desk, body_bytes_max=BODY_BYTES_MAX)
+        return build_browse_api(open_desk, body_bytes_max=BODY_BYTES_MAX, limits=limits)
 
     async def _locate(self, show_id: ShowId) -> str:
         placement = await self.catalogue.placement_of(show_id)
@@ -225,7 +249,13 @@ class House:
             mailbox_commands_max=4_096,
             publisher=publisher,
         )
+        self._actors[name] = actor
         return actor.submit
+
+    async def _renew(self, name: str, show_id: ShowId) -> None:
+        if name not in self._actors:
+            await self._connect(name)
+        await self._actors[name].renew(show_id)
 
 
 @asynccontextmanager
@@ -287,7 +317,8 @@ class Described:
             return
         media_type = response.headers["content-type"]
         assert media_type in content, f"{media_type} is not described"
-        self.validate(response.json(), content[media_type]["schema"])
+        if media_type != "text/csv":
+            self.validate(response.json(), content[media_type]["schema"])
 
     def validate(self, value: object, schema: dict[str, Any]) -> None:
         """Fail unless ``value`` fits a schema of the description."""
@@ -314,7 +345,17 @@ async def open_house_in(directory: Path, redis_url: str | None = None) -> AsyncI
 
 def as_customer(name: str, key: str | None = None) -> dict[str, str]:
     """Headers of a customer, with an idempotency key of its own when none is given."""
-    return {"X-Customer-Id": name, "Idempotency-Key": key or f"key-{next(numbers)}"}
+    return {**signed_in(name), "Idempotency-Key": key or f"key-{next(numbers)}"}
+
+
+def as_seller(name: str, key: str | None = None) -> dict[str, str]:
+    """Headers of somebody at the box office, who may confirm; otherwise as ``as_customer``."""
+    return {**selling(name), "Idempotency-Key": key or f"key-{next(numbers)}"}
+
+
+def selling(name: str) -> dict[str, str]:
+    """Headers of somebody at the box office of the house whose shows these are."""
+    return signed_in(name, Role.BOX_OFFICE)
 
 
 def code_of(response: httpx.Response) -> str:

@@ -84,7 +84,9 @@ class LaunchedHouse:
 
 @contextmanager
 def launched_house(data: Path, ingress: str, **settings: str) -> Iterator[LaunchedHouse]:
-    """Start a house without demo shows and stop it again. Call from the main thread.
+    """Start a house without demo shows and limits of requests, and stop it again.
+
+    Call from the main thread.
 
     ``settings`` are further variables, without their prefix.
     """
@@ -94,6 +96,8 @@ def launched_house(data: Path, ingress: str, **settings: str) -> Iterator[Launch
         "http_replicas": "2",
         "demo": "off",
         "ingress": ingress,
+        # A fault that turns many away would turn into a limit that turns more away.
+        "limits": "off",
         **settings,
     }
     environment = {f"HOUSEFULL_{name.upper()}": value for name, value in variables.items()}

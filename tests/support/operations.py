@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, TypeAlias
 
-from reservation.commands import Command
-from reservation.events import Event
+from reservation.commands import Command, HoldBestAvailable, HoldFromChannel, HoldSeats
+from reservation.events import Event, HeldFromChannel
 from reservation.faults import Fault, NotDone
 from reservation.ids import ShowId
 from reservation.rejections import Rejected
 from reservation.seat_map import Outcome, Repeated
 
 NEVER = math.inf
+
+Claim: TypeAlias = HoldSeats | HoldBestAvailable
 
 Told: TypeAlias = Outcome | NotDone | None
 """None: nobody knows what became of it."""
@@ -47,6 +49,19 @@ class Operation(NamedTuple):
         if isinstance(self.told, Repeated):
             return self.told.event
         return None if isinstance(self.told, Rejected | NotDone) else self.told
+
+    @property
+    def claim(self) -> Claim | None:
+        """The claim that it asks for, through a channel or not."""
+        command = self.command
+        command = command.hold if isinstance(command, HoldFromChannel) else command
+        return command if isinstance(command, HoldSeats | HoldBestAvailable) else None
+
+    def without_channel(self) -> Operation:
+        """The same question and answer, as if all seats were on general sale."""
+        claim, told = self.claim, self.told
+        told = told.held if isinstance(told, HeldFromChannel) else told
+        return self._replace(command=claim or self.command, told=told)
 
     @property
     def is_new(self) -> bool:

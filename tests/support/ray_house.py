@@ -128,7 +128,7 @@ class RayHouse:
 
     async def state_of(self, hold_id: HoldId) -> str | None:
         state: str | None = await self.pool.fetchval(
-            "SELECT state FROM hold WHERE hold_id = $1", hold_id
+            "SELECT state FROM every_hold WHERE hold_id = $1", hold_id
         )
         return state
 

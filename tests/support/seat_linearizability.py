@@ -14,12 +14,17 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from reservation.commands import (
+    AllocateSeats,
     BlockSeats,
     CancelBooking,
+    CancelShow,
+    CloseChannel,
     Command,
     ConfirmHold,
+    DeallocateSeats,
     ExtendHold,
     HoldBestAvailable,
+    HoldFromChannel,
     HoldSeats,
     ReleaseHold,
     UnblockSeats,
@@ -89,6 +94,7 @@ class _SeatReader:
         self._stale_ms = stale_ms
         self._held: dict[HoldId, SeatsHeld] = {}
         self._claims: dict[HoldId, HoldSeats | HoldBestAvailable] = {}
+        self._allocated: set[int] = set()
         self.seats: set[int] = set()
         for operation in operations:
             event, command = operation.event, operation.command
@@ -97,6 +103,8 @@ class _SeatReader:
                 self.seats.update(event.seat_indexes)
             if isinstance(command, HoldSeats | HoldBestAvailable):
                 self._claims.setdefault(command.hold_id, command)
+            if isinstance(command, AllocateSeats):
+                self._allocated.update(command.seat_indexes)
             if isinstance(command, HoldSeats | BlockSeats | UnblockSeats):
                 self.seats.update(command.seat_indexes)
 
@@ -160,11 +168,19 @@ class _SeatReader:
         command, told = operation.command, operation.told
         if isinstance(told, NotDone):
             return None
+        if isinstance(command, CancelShow):
+            return None if isinstance(told, Repeated) else ("stop", -1, -1, 0)
+        if isinstance(command, AllocateSeats | DeallocateSeats | CloseChannel):
+            return None
+        is_taken = isinstance(told, Rejected) and told.code is Rejection.SEAT_UNAVAILABLE
+        if is_taken and seat_index in self._allocated:
+            return None  # Perhaps it is a channel's; whose seats are whose is not asked here.
         if isinstance(command, BlockSeats | UnblockSeats):
             return self._said_of_block(command, told, seat_index)
         if isinstance(command, CancelBooking):
             hold_id = hold_id_of(command.booking_id)
         else:
+            assert not isinstance(command, HoldFromChannel), "see Operation.without_channel"
             hold_id = command.hold_id
         if isinstance(told, Rejected):
             return self._said_no(command, told, hold_id, seat_index, position)
@@ -225,9 +241,7 @@ class _SeatReader:
         if hold is None or kind is None:
             return None
         claim = self._claims[hold_id]
-        is_own = isinstance(command, BlockSeats | UnblockSeats) or (
-            command.customer_id == claim.customer_id
-        )
+        is_own = getattr(command, "customer_id", claim.customer_id) == claim.customer_id
         return (kind, hold, 0, 0) if is_own else None
 
 
@@ -295,6 +309,9 @@ def _take(step: _Step, state: _State, masks: list[int], limit_ms: float) -> _Sta
             return None if is_blocked else state
         case "unblock":
             return (False, holds) if is_blocked else None
+        case "stop":
+            ended = [(_RELEASED, at) if status == _LIVE else (status, at) for status, at in holds]
+            return is_blocked, tuple(ended)
         case "block":
             freed = None if is_blocked else _free(holds, masks, -1, limit_ms)
             return None if freed is None else (True, freed)

@@ -11,7 +11,8 @@ ends, whatever happened in it is balanced and audited (``assert_sound``).
 
 Commands (words in brackets may be left out):
     show      rows=, stops=, tiers=, accessible=, companion=, categories= (seats of the second
-              category), and ttl= life= holds= places= sale=FROM..UNTIL orphan= of the policy
+              category), ttl= life= holds= places= perhold= sale=FROM..UNTIL orphan= of the
+              policy, and prices=SECONDS:BASE,... for later prices of the first category
     hold      ID CUSTOMER [SEATS] [FROM-TO] [TIER:COUNT...] [nearest]
     best      ID CUSTOMER COUNT [FROM-TO] [category=] [accessible=] [companion=] [orphan=]
     extend    ID CUSTOMER
@@ -20,6 +21,11 @@ Commands (words in brackets may be left out):
     cancel    ID CUSTOMER
     block     SEATS [REASON]
     unblock   SEATS
+    allocate  CHANNEL SEATS
+    dealloc   CHANNEL SEATS
+    close     CHANNEL
+    through   CHANNEL hold or best with their words
+    stop      REASON: the show is cancelled
     tick      SECONDS, or N+ or N- milliseconds beside it: the clock goes on, nothing else happens
     expire    the owner's duty: ends what is due
     forget    the owner's other duty: lets go of what ended long ago
@@ -28,7 +34,8 @@ Commands (words in brackets may be left out):
 Answers:
     held SEATS TIERS for AMOUNT until SECONDS (nearest, row, section or split instead of held when
     the house chose), extended until SECONDS, released, expired IDS, booked AMOUNT, cancelled,
-    blocked SEATS, unblocked SEATS, forgotten IDS; "again" before an answer that was given before;
+    blocked SEATS, unblocked SEATS, allocated SEATS, deallocated SEATS, through CHANNEL before
+    held, stopped REASON IDS, forgotten IDS; "again" before an answer that was given before;
     or the code of a rejection with the seats or tiers it is about.
 """
 
@@ -40,12 +47,17 @@ from collections.abc import Iterable, Sequence
 
 from reservation.audit import BLOCKED, Auditor, JournalEntry
 from reservation.commands import (
+    AllocateSeats,
     BlockSeats,
     CancelBooking,
+    CancelShow,
+    CloseChannel,
     Command,
     ConfirmHold,
+    DeallocateSeats,
     ExtendHold,
     HoldBestAvailable,
+    HoldFromChannel,
     HoldSeats,
     ReleaseHold,
     UnblockSeats,
@@ -57,17 +69,21 @@ from reservation.events import (
     BookingCancelled,
     BookingConfirmed,
     Event,
+    HeldFromChannel,
     HoldExpired,
     HoldExtended,
     HoldReleased,
     HoldsForgotten,
+    SeatsAllocated,
     SeatsBlocked,
+    SeatsDeallocated,
     SeatsHeld,
     SeatsUnblocked,
+    ShowCancelled,
 )
-from reservation.fares import CategoryFare, FareTable
+from reservation.fares import CategoryFare, FareTable, FareWindow
 from reservation.hold import BookingState, HoldState
-from reservation.ids import BookingId, CustomerId, HoldId, derive_show_id
+from reservation.ids import BookingId, ChannelId, CustomerId, HoldId, derive_show_id
 from reservation.rejections import Rejected
 from reservation.route import Route, Segment, Stop
 from reservation.seat_assignment import SeatChooser
@@ -135,7 +151,14 @@ class Transcript:
             tuple(Stop(code, code, 0, 0, 1_000 * n) for n, code in enumerate(self._stops))
         )
         legs = (LEG_MINOR,) * route.leg_count
-        fares = FareTable("EUR", (CategoryFare(BASE_MINOR, legs), CategoryFare(BASE_MINOR // 2)))
+        second_fare = CategoryFare(BASE_MINOR // 2)
+        windows = tuple(
+            FareWindow(START_AT_MS + int(start) * 1_000, (CategoryFare(int(base)), second_fare))
+            for start, base in (
+                word.split(":") for word in options.pop("prices", "").split(",") if word
+            )
+        )
+        fares = FareTable("EUR", (CategoryFare(BASE_MINOR, legs), second_fare), windows)
         show = Show(derive_show_id("transcript"), plan, route, fares, _policy(options))
         self.seat_map = SeatMap(show, SeatChooser(plan))
         self.history: list[Event] = []
@@ -190,6 +213,18 @@ class Transcript:
                 return BlockSeats(self._parse_seats(words[1]), rest[0] if rest else "repair")
             case "unblock":
                 return UnblockSeats(self._parse_seats(words[1]))
+            case "allocate":
+                return AllocateSeats(ChannelId(words[1]), self._parse_seats(rest[0]))
+            case "dealloc":
+                return DeallocateSeats(ChannelId(words[1]), self._parse_seats(rest[0]))
+            case "close":
+                return CloseChannel(ChannelId(words[1]))
+            case "through":
+                inner = self._command(rest)
+                assert isinstance(inner, HoldSeats | HoldBestAvailable)
+                return HoldFromChannel(ChannelId(words[1]), inner)
+            case "stop":
+                return CancelShow(words[1])
         raise AssertionError(f"no such command: {name}")
 
     def _hold(self, hold_id: HoldId, customer_id: CustomerId, words: Iterable[str]) -> HoldSeats:
@@ -274,6 +309,15 @@ class Transcript:
                 return f"blocked {self._name(event.seat_indexes)} {event.reason}"
             case SeatsUnblocked():
                 return f"unblocked {self._name(event.seat_indexes)}"
+            case SeatsAllocated():
+                return f"allocated {self._name(event.seat_indexes)}"
+            case SeatsDeallocated():
+                return f"deallocated {self._name(event.seat_indexes)}"
+            case HeldFromChannel():
+                return f"through {event.channel_id} {self._say_event(event.held)}"
+            case ShowCancelled():
+                ids = ",".join(hold_id[4:] for hold_id in event.hold_ids)
+                return f"stopped {event.reason} {ids}"
             case HoldsForgotten():
                 return f"forgotten {','.join(hold_id[4:] for hold_id in event.hold_ids)}"
 
@@ -294,6 +338,7 @@ def _policy(options: dict[str, str]) -> SalesPolicy:
         hold_life_ms_max=int(options.pop("life", "1200")) * 1_000,
         live_holds_per_customer_max=int(options.pop("holds", "4")),
         seats_per_customer_max=int(options.pop("places", "10")),
+        seats_per_hold_max=int(options.pop("perhold", "50")),
         orphan_rule=OrphanRule(options.pop("orphan", "off")),
         on_sale_from_at_ms=START_AT_MS + int(sale_from) * 1_000 if sale_from else None,
         on_sale_until_at_ms=START_AT_MS + int(sale_until) * 1_000 if sale_until else None,
@@ -311,7 +356,12 @@ def restored(seat_map: SeatMap) -> SeatMap:
     """The map as another process would restore it from the stored holds and blocks."""
     copies = [copy.deepcopy(hold) for hold in seat_map.holds.values()]
     again = SeatMap(seat_map.show, SeatChooser(seat_map.show.plan))
-    again.restore(sorted(copies, key=lambda hold: hold.ended_at_ms or 0), seat_map.blocked.items())
+    again.restore(
+        sorted(copies, key=lambda hold: hold.ended_at_ms or 0),
+        seat_map.blocked.items(),
+        seat_map.house.channel_of.items(),
+        seat_map.cancelled,
+    )
     return again
 
 
@@ -344,7 +394,10 @@ def state_of(seat_map: SeatMap) -> object:
     return (
         holds,
         dict(seat_map.blocked),
+        dict(seat_map.house.channel_of),
+        seat_map.cancelled and (seat_map.cancelled.reason, seat_map.cancelled.at_ms),
         list(occupancy.taken),
+        dict(occupancy.reserved),
         [list(counters) for counters in occupancy.admitted],
         seat_map.live_hold_count,
         totals,
@@ -372,6 +425,7 @@ def assert_conserved(seat_map: SeatMap) -> None:
             for tier, count, _ in held.admissions:
                 admitted[tier] += count
         owners["blocked"] = len(seat_map.blocked)
+        owners["reserved"] = sum(bits >> leg & 1 for bits in seat_map.occupancy.reserved.values())
         free = sum(not bits >> leg & 1 for bits in seat_map.occupancy.taken)
         assert owners.total() + free == show.plan.seat_count, f"leg {leg}: {owners} and {free} free"
         for tier, count in enumerate(admitted):
@@ -395,7 +449,17 @@ def assert_books_agree(seat_map: SeatMap, auditor: Auditor) -> None:
     taken = [0] * seat_map.show.plan.seat_count
     for seat, leg in books.owner_of:
         taken[seat] |= 1 << leg
+    every_leg = seat_map.show.route.whole.mask
+    for seat in books.channel_of:
+        assert occupancy.reserved[seat] == every_leg & ~taken[seat]
+        taken[seat] = every_leg
     assert taken == occupancy.taken
+    assert books.channel_of == seat_map.house.channel_of
+    cancelled = seat_map.cancelled
+    assert (books.cancelled is None) == (cancelled is None)
+    if books.cancelled is not None and cancelled is not None:
+        told = (books.cancelled.reason, books.cancelled.at_ms)
+        assert told == (cancelled.reason, cancelled.at_ms)
     blocked = {seat for (seat, _), owner in books.owner_of.items() if owner == BLOCKED}
     assert blocked == seat_map.blocked.keys()
     assert books.blocked == seat_map.blocked

@@ -26,6 +26,7 @@ NAMES = frozenset(
         "activation",
         "failover",
         "pause_fault",
+        "login_flood",
     }
 )
 

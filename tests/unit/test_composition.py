@@ -6,7 +6,10 @@ import pickle
 
 from actors.activation import open_publisher
 from actors.config import ActorsConfig
+from integrations.mail.directory_mailbox import DirectoryMailbox
+from integrations.mail.smtp_mailbox import SmtpMailbox
 from persistence.shards import ShardMap
+from serve_app.hosting.account_desk import open_mailbox
 from serve_app.house.app import compose_edge
 from serve_app.settings import Settings
 
@@ -24,6 +27,19 @@ def test_the_password_of_the_cache_is_not_printed() -> None:
     edge = compose_edge(Settings(), SHARDS, URL, "/run/beats")
     assert "secret" not in repr(edge)
     assert "secret" not in repr(edge.actors)
+
+
+def test_letters_go_where_the_settings_say_and_no_password_is_printed() -> None:
+    settings = Settings(
+        smtp_url="smtps://house:secret@mail.housefull.example",
+        mail_from="tickets@housefull.example",
+    )
+    edge = compose_edge(settings, SHARDS, None, "/run/beats")
+    assert isinstance(open_mailbox(edge), SmtpMailbox)
+    assert "secret" not in repr(edge)
+    assert isinstance(
+        open_mailbox(compose_edge(Settings(), SHARDS, None, "/run/beats")), DirectoryMailbox
+    )
 
 
 async def test_an_address_that_is_none_keeps_nobody_from_selling() -> None:

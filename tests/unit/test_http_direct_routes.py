@@ -6,18 +6,21 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
+from reservation.access import Role
 from reservation.fares import CategoryFare, FareTable
 from reservation.faults import OutcomeUnknown, ShowUnavailable
 from reservation.ids import ShowId, derive_show_id
@@ -26,6 +29,7 @@ from reservation.listing import ShowKind, ShowListing
 from reservation.route import Route
 from reservation.seating_plan import SeatingPlan
 from reservation.show import Placement
+from serve_app.access.access_tokens import TokenVerifier
 from serve_app.api import show_facts
 from serve_app.api.api_document import BareRoute, Operation
 from serve_app.api.body_guard import BodyGuard
@@ -34,8 +38,10 @@ from serve_app.api.direct_routes import DirectRoutes
 from serve_app.api.edge import Opened, make_api
 from serve_app.api.hold_requests import NamedWish, named_wish_of
 from serve_app.api.instants import read_instant, write_instant
+from serve_app.api.principals import PUBLIC, Gate, customer_of, principal_of
 from serve_app.api.problems import Problem
 from serve_app.api.strict_json import read_json, validated
+from tests.support.access import account_named, open_gate, signed_in
 from tests.support.plans import build_plan
 
 ROOT = "/api/test"
@@ -75,7 +81,24 @@ async def listing(request: Request) -> Response:
 
 
 def operation(method: str, path: str) -> Operation:
-    return Operation(method, path, tag="t", summary="s", responses={}, extra={})
+    return Operation(method, path, tag="t", summary="s", roles=PUBLIC, responses={}, extra={})
+
+
+ADMIN_ONLY = frozenset({Role.ADMIN})
+
+
+class Size(BaseModel):
+    """A query."""
+
+    size: int
+
+
+async def query(request: Request, size: Annotated[Size, Query()]) -> Response:
+    return Response(f"{size.size} for {principal_of(request).role}")
+
+
+async def mine(request: Request) -> Response:
+    return Response(f"{request.path_params['hold_id']} of {customer_of(request)}")
 
 
 def make_app() -> FastAPI:
@@ -91,6 +114,10 @@ def make_app() -> FastAPI:
     operation("POST", "/holds/{hold_id}/confirm").add_to(app, confirm)
     operation("GET", "/holds/{hold_id}").add_to(app, find)
     operation("GET", "/holds").add_to(app, listing)
+    gate = open_gate()
+    replace(operation("GET", "/mine/{hold_id}"), roles=ADMIN_ONLY).add_to(app, mine, gate)
+    admins_query = replace(operation("GET", "/sizes"), roles=ADMIN_ONLY, has_query=True)
+    admins_query.add_to(app, query, gate)
     return app
 
 
@@ -102,10 +129,12 @@ def app(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Fast
     return make_app()
 
 
-async def ask(app: FastAPI, method: str, path: str) -> httpx.Response:
+async def ask(
+    app: FastAPI, method: str, path: str, headers: dict[str, str] | None = None
+) -> httpx.Response:
     transport = httpx.ASGITransport(app, root_path=ROOT)
     async with httpx.AsyncClient(transport=transport, base_url=f"http://x{ROOT}") as client:
-        return await client.request(method, path)
+        return await client.request(method, path, headers=headers)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +174,35 @@ async def test_the_short_way_answers_like_the_framework(
     assert "hunter2" not in answer.text
     if status >= 400 and method != "HEAD":
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong"), [("/mine/a", "/mine/a?x=1"), ("/sizes?size=3", "/sizes?size=x")]
+)
+async def test_the_gate_stands_before_both_ways(app: FastAPI, path: str, wrong: str) -> None:
+    admin = signed_in("adam", Role.ADMIN)
+    for headers, status, code in (
+        ({}, 401, "token_missing"),
+        ({"Authorization": "Bearer x"}, 401, "token_invalid"),
+        (signed_in("ann"), 403, "role_not_allowed"),
+    ):
+        # What is wrong with the rest of the request is nobody's business yet.
+        for asked in (path, wrong):
+            answer = await ask(app, "GET", asked, headers)
+            assert (answer.status_code, answer.json()["code"]) == (status, code)
+    answer = await ask(app, "GET", path, admin)
+    assert answer.status_code == 200, answer.text
+    assert answer.text in (f"a of {account_named('adam')}", "3 for admin")
+
+
+async def test_what_is_asked_of_a_gate_that_knows_no_keys_can_be_asked_later() -> None:
+    app = make_app()
+    replace(operation("GET", "/later/{hold_id}"), roles=ADMIN_ONLY).add_to(
+        app, mine, Gate(TokenVerifier())
+    )
+    answer = await ask(app, "GET", "/later/a", signed_in("adam", Role.ADMIN))
+    assert (answer.status_code, answer.json()["code"]) == (503, "not_done")
+    assert answer.headers["retry-after"] == "1"
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send) -> None:

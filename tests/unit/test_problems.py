@@ -38,6 +38,10 @@ STATUSES = {
     "too_many_holds": 409,
     "too_many_seats": 409,
     "not_on_sale": 409,
+    "too_many_seats_per_hold": 409,
+    "show_cancelled": 410,
+    "channel_not_found": 404,
+    "seat_not_allocated": 409,
     "seat_not_blocked": 409,
 }
 
@@ -125,5 +129,5 @@ def test_a_clients_own_text_is_said_back_short_and_valid() -> None:
 
 
 def test_a_problem_can_be_raised_with_headers() -> None:
-    problem = Problem("customer_missing", "Who?", headers={"WWW-Authenticate": "Customer"})
-    assert problem.response().headers["www-authenticate"] == "Customer"
+    problem = Problem("token_missing", "Who?", headers={"WWW-Authenticate": "Bearer"})
+    assert problem.response().headers["www-authenticate"] == "Bearer"

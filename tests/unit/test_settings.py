@@ -94,6 +94,12 @@ def test_a_name_like_no_other_gets_no_suggestion(monkeypatch: pytest.MonkeyPatch
         ("DATABASE_URLS", "mysql://u:s3cret@h/d", "URL 1 must start with postgresql://"),
         ("DATABASE_URLS", f"{ONE},{ONE}", "must not name one database twice"),
         ("REDIS_URL", "http://u:s3cret@h", "must start with redis://, rediss:// or unix://"),
+        ("SMTP_URL", "http://u:s3cret@h", "must start with smtps://, smtp:// or smtp+plain://"),
+        ("SMTP_URL", "smtp+plain://u:s3cret@mail.example", "smtp+plain:// goes to this machine"),
+        ("SMTP_URL", "smtp://u:s3cret@mail.example", "needs HOUSEFULL_MAIL_FROM"),
+        ("MAIL_FROM", "the theatre", "must be an e-mail address, or Name <address>"),
+        ("PUBLIC_URL", "tickets.example", "must be like https://tickets.example"),
+        ("PUBLIC_URL", "https://tickets.example/?a=b", "must be like https://tickets.example"),
         ("SHARD_FIRSTS", "0,512", "needs HOUSEFULL_DATABASE_URLS"),
         ("RAY_ADDRESS", "10.0.0.1:6379", "needs HOUSEFULL_DATABASE_URLS and HOUSEFULL_REDIS_URL"),
         ("RAY_OBJECT_STORE_BYTES", "1", "must be greater than or equal to 78643200, not '1'"),
@@ -169,6 +175,17 @@ def test_printed_settings_hide_every_password(monkeypatch: pytest.MonkeyPatch) -
     assert lines["HOUSEFULL_REDIS_URL"].value == "redis://:***@cache:6379/0"
     assert not lines["HOUSEFULL_REDIS_URL"].is_default
     assert lines["HOUSEFULL_HTTP_PORT"].is_default
+
+
+def test_a_mail_server_is_set_with_whom_letters_are_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOUSEFULL_SMTP_URL", "smtps://u:s3cret@mail.example")
+    monkeypatch.setenv("HOUSEFULL_MAIL_FROM", "Grand Theatre <tickets@theatre.example>")
+    monkeypatch.setenv("HOUSEFULL_PUBLIC_URL", "https://tickets.example/seats/")
+    settings = load_settings()
+    assert settings.public_url == "https://tickets.example/seats"
+    lines = {line.variable: line.value for line in describe(settings)}
+    assert lines["HOUSEFULL_SMTP_URL"] == "smtps://u:***@mail.example"
+    assert lines["HOUSEFULL_MAIL_FROM"] == "Grand Theatre <tickets@theatre.example>"
 
 
 @pytest.mark.parametrize(
