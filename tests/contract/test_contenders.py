@@ -265,7 +265,7 @@ async def test_a_hold_that_was_answered_is_seen_by_another_connection(rig: Rig) 
     show_id = await rig.open_show()
     wanted = ask(show_id, 11)
     await rig.hold(wanted)
-    table = "hold" if rig.name == OURS else "place_hold"
+    table = "every_hold" if rig.name == OURS else "place_hold"
     connection = await asyncpg.connect(rig.dsn)
     try:
         query = f"SELECT count(*) FROM {table} WHERE hold_id = $1"

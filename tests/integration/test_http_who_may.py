@@ -5,7 +5,7 @@ What belongs to somebody else is answered as if it were not there, byte for byte
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
 import httpx
@@ -36,18 +36,20 @@ from tests.support.http_house import (
 OWNER = "ann"
 PAYMENT = {"payment": "counter"}
 
-ASKERS: dict[str, dict[str, str]] = {
-    "nobody": {},
-    "the customer": signed_in(OWNER),
-    "another customer": signed_in("bob"),
-    "another house's box office": signed_in("eve", Role.BOX_OFFICE, OTHER_TENANT),
-    "another house's organiser": signed_in("eva", Role.ORGANISER, OTHER_TENANT),
-    "another house's gate": signed_in("ivo", Role.GATE, OTHER_TENANT),
-    "the house's gate": signed_in("gus", Role.GATE),
-    "the house's box office": signed_in("sue", Role.BOX_OFFICE),
-    "the house's organiser": signed_in("tom", Role.ORGANISER),
-    "an admin": signed_in("adam", Role.ADMIN),
+ASKERS: dict[str, Callable[[], dict[str, str]]] = {
+    "nobody": dict,
+    "the customer": lambda: signed_in(OWNER),
+    "another customer": lambda: signed_in("bob"),
+    "another house's box office": lambda: signed_in("eve", Role.BOX_OFFICE, OTHER_TENANT),
+    "another house's organiser": lambda: signed_in("eva", Role.ORGANISER, OTHER_TENANT),
+    "another house's gate": lambda: signed_in("ivo", Role.GATE, OTHER_TENANT),
+    "the house's gate": lambda: signed_in("gus", Role.GATE),
+    "the house's box office": lambda: signed_in("sue", Role.BOX_OFFICE),
+    "the house's organiser": lambda: signed_in("tom", Role.ORGANISER),
+    "an admin": lambda: signed_in("adam", Role.ADMIN),
 }
+"""Headers, made when they are needed: tokens live ten minutes, a run of all tests is longer."""
+
 SELLERS = ("the house's box office", "the house's organiser", "an admin")
 
 
@@ -146,7 +148,7 @@ async def test_only_those_who_may_touch_a_hold_or_booking_know_that_it_is_there(
 ) -> None:
     ids = await owned(house, booking, signed_in(OWNER))
     before = await state(booking, ids)
-    answer = await ask(booking, route, ids, ASKERS[asker])
+    answer = await ask(booking, route, ids, ASKERS[asker]())
     status, code = expected(route, asker)
     assert answer.status_code == status, answer.text
     if not code:
@@ -159,7 +161,7 @@ async def test_only_those_who_may_touch_a_hold_or_booking_know_that_it_is_there(
     hold_id = derive_hold_id(show_id, CustomerId(account_named(OWNER)), "never")
     known = "hld_" + ids["hold_id"][4:20] + hold_id[20:]
     nothing = {"hold_id": known, "booking_id": "bkg_" + known[4:]}
-    assert (await ask(booking, route, nothing, ASKERS[asker])).content == answer.content
+    assert (await ask(booking, route, nothing, ASKERS[asker]())).content == answer.content
 
 
 @pytest.mark.parametrize(
@@ -167,8 +169,8 @@ async def test_only_those_who_may_touch_a_hold_or_booking_know_that_it_is_there(
 )
 async def test_lists_are_one_s_own(house: House, booking: httpx.AsyncClient, asker: str) -> None:
     await owned(house, booking, signed_in(OWNER))
-    assert (await booking.get("/holds", headers=ASKERS[asker])).json() == {"holds": []}
-    assert (await booking.get("/bookings", headers=ASKERS[asker])).json() == {"bookings": []}
+    assert (await booking.get("/holds", headers=ASKERS[asker]())).json() == {"holds": []}
+    assert (await booking.get("/bookings", headers=ASKERS[asker]())).json() == {"bookings": []}
 
 
 async def test_a_customer_may_hold_and_not_take_the_money_for_it(
@@ -215,7 +217,7 @@ async def test_who_sells_for_the_house_holds_and_confirms_for_whoever_stands_the
 async def test_a_staff_member_of_another_house_buys_like_any_customer(
     house: House, booking: httpx.AsyncClient
 ) -> None:
-    eve = ASKERS["another house's box office"]
+    eve = ASKERS["another house's box office"]()
     ids = await owned(house, booking, signed_in(OWNER))
     show_id = "shw_" + ids["hold_id"][4:20]
     held = await booking.post(
@@ -238,7 +240,7 @@ async def test_a_booking_that_was_never_made_cannot_be_cancelled_by_staff(
     # The hold is there, but it is no booking.
     held = f"/bookings/{booking_id_of(HoldId(ids['hold_id']))}/cancel"
     for asker in SELLERS:
-        answer = await booking.post(held, headers=ASKERS[asker])
+        answer = await booking.post(held, headers=ASKERS[asker]())
         assert (answer.status_code, code_of(answer)) == (404, "booking_not_found")
 
 

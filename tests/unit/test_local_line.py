@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,8 +49,15 @@ async def actor() -> Actor:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[LineServer]:
-    server = LineServer(str(tmp_path / "lines"), NAME)
+def lines() -> Iterator[Path]:
+    # Short: the folders that pytest makes can be longer than the path of a socket may be.
+    with tempfile.TemporaryDirectory(prefix="hfline-") as directory:
+        yield Path(directory) / "lines"
+
+
+@pytest.fixture
+async def server(lines: Path) -> AsyncIterator[LineServer]:
+    server = LineServer(str(lines), NAME)
     yield server
     await server.close()
 
@@ -121,10 +129,10 @@ async def test_nobody_listens_after_the_actor_has_left(server: LineServer, actor
 
 
 async def test_a_new_incarnation_takes_over_the_place_of_a_dead_one(
-    server: LineServer, actor: Actor, tmp_path: Path
+    server: LineServer, actor: Actor, lines: Path
 ) -> None:
     old = await connect(server, actor)
-    successor, successor_actor = LineServer(str(tmp_path / "lines"), NAME), Actor()
+    successor, successor_actor = LineServer(str(lines), NAME), Actor()
     new = await connect(successor, successor_actor)
     await new([request(1)])
     await old([request(2)])
