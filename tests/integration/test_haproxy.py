@@ -184,7 +184,10 @@ def test_the_public_port_listens_on_the_houses_address(tmp_path: Path, server: S
 
 
 def test_the_control_socket_is_for_this_user_only(proxy: Proxy) -> None:
-    mode = os.stat(proxy.folder / "node" / "admin.sock").st_mode
+    socket_path = proxy.folder / "node" / "admin.sock"
+    # It gets its name a moment after the port takes connections.
+    wait_until(socket_path.exists)
+    mode = os.stat(socket_path).st_mode
     assert stat.S_IMODE(mode) == 0o600
 
 
