@@ -17,9 +17,9 @@ OVERDUE_MS = 500
 """An owner ends a hold within a tenth of a second; half a second means that there is none."""
 
 FORGOTTEN_S = 1
-"""An owner makes the rows of new holds when it is calm, a quarter of a second after the last. A show
-that has been quiet for so long and still has none has no owner. Not longer than the shortest hold
-lives, so that its end is found in time."""
+"""An owner makes the rows of new holds when it is calm, a quarter of a second after the last. A
+show that has been quiet for so long and still has none has no owner. Not longer than the shortest
+hold lives, so that its end is found in time."""
 
 SHOWS_AT_ONCE_MAX = 200
 """After a restart of the house thousands may be due; waking all at once would serve nobody."""
