@@ -6,6 +6,7 @@ an id can therefore find the shard and the actor without a directory look-up.
     shw_ SS BBBBBBBBBBBBBB                    show: shard (2), body (14)
     hld_ SS BBBBBBBBBBBBBB HHHHHHHHHHHHHHHH   hold: the show's 16, then 16 of its own
     bkg_ SS BBBBBBBBBBBBBB HHHHHHHHHHHHHHHH   booking: its hold's 32 (one hold, one booking)
+    pay_ SS BBBBBBBBBBBBBB PPPPPPPPPPPPPPPP   payment: the show's 16, then 16 of its own
 
 These are derived by hashing, never drawn: importing the same timetable twice gives the same
 shows, and the same customer with the same idempotency key gives the same hold.
@@ -25,6 +26,7 @@ from typing import NewType
 ShowId = NewType("ShowId", str)
 HoldId = NewType("HoldId", str)
 BookingId = NewType("BookingId", str)
+PaymentId = NewType("PaymentId", str)
 CustomerId = NewType("CustomerId", str)
 ChannelId = NewType("ChannelId", str)
 AccountId = NewType("AccountId", str)
@@ -48,6 +50,7 @@ _HOLD_BODY = 32
 _SHOW_ID = re.compile(rf"shw_[{ALPHABET}]{{{_SHOW_BODY}}}")
 _HOLD_ID = re.compile(rf"hld_[{ALPHABET}]{{{_HOLD_BODY}}}")
 _BOOKING_ID = re.compile(rf"bkg_[{ALPHABET}]{{{_HOLD_BODY}}}")
+_PAYMENT_ID = re.compile(rf"pay_[{ALPHABET}]{{{_HOLD_BODY}}}")
 _ACCOUNT_ID = re.compile(rf"acc_[{ALPHABET}]{{{DRAWN_LETTER_COUNT}}}")
 _TENANT_ID = re.compile(rf"tnt_[{ALPHABET}]{{{DRAWN_LETTER_COUNT}}}")
 _SESSION_ID = re.compile(rf"ses_[{ALPHABET}]{{{DRAWN_LETTER_COUNT}}}")
@@ -78,6 +81,12 @@ def derive_hold_id(show_id: ShowId, customer_id: CustomerId, idempotency_key: st
     return HoldId("hld_" + show_id[4:] + own)
 
 
+def derive_payment_id(hold_id: HoldId, idempotency_key: str) -> PaymentId:
+    """The id of the payment that is started for this hold under this key."""
+    own = _letters(f"{hold_id}\0{idempotency_key}", _HOLD_BODY - _SHOW_BODY)
+    return PaymentId("pay_" + hold_id[4 : 4 + _SHOW_BODY] + own)
+
+
 def booking_id_of(hold_id: HoldId) -> BookingId:
     """The booking that confirming this hold makes."""
     return BookingId("bkg_" + hold_id[4:])
@@ -88,8 +97,8 @@ def hold_id_of(booking_id: BookingId) -> HoldId:
     return HoldId("hld_" + booking_id[4:])
 
 
-def show_id_of(claim_id: HoldId | BookingId) -> ShowId:
-    """The show that a hold or a booking belongs to."""
+def show_id_of(claim_id: HoldId | BookingId | PaymentId) -> ShowId:
+    """The show that a hold, a booking or a payment belongs to."""
     return ShowId("shw_" + claim_id[4 : 4 + _SHOW_BODY])
 
 
@@ -111,6 +120,11 @@ def is_hold_id(text: str) -> bool:
 def is_booking_id(text: str) -> bool:
     """Whether ``text`` has the form of a booking id."""
     return _BOOKING_ID.fullmatch(text) is not None
+
+
+def is_payment_id(text: str) -> bool:
+    """Whether ``text`` has the form of a payment id."""
+    return _PAYMENT_ID.fullmatch(text) is not None
 
 
 def is_account_id(text: str) -> bool:
