@@ -29,6 +29,7 @@ from reservation.events import (
     ShowCancelled,
 )
 from reservation.ids import BookingId, ChannelId, CustomerId, HoldId
+from reservation.refund_terms import RefundTerms
 from reservation.route import Segment
 
 Record: TypeAlias = dict[str, Any]
@@ -123,6 +124,7 @@ _TO_RECORD: dict[type, Callable[[Any], Record]] = {
         "hold_id": event.hold_id,
         "booking_id": event.booking_id,
         "at_ms": event.at_ms,
+        "refund": event.refund,
     },
     SeatsBlocked: lambda event: {
         "kind": "seats_blocked",
@@ -170,7 +172,11 @@ _OF_RECORD: dict[str, Callable[[Record], Event]] = {
     "hold_expired": lambda record: HoldExpired(HoldId(record["hold_id"]), record["at_ms"]),
     "booking_confirmed": confirmed_of,
     "booking_cancelled": lambda record: BookingCancelled(
-        HoldId(record["hold_id"]), BookingId(record["booking_id"]), record["at_ms"]
+        HoldId(record["hold_id"]),
+        BookingId(record["booking_id"]),
+        record["at_ms"],
+        # Journals from before payments do not say it.
+        RefundTerms(record.get("refund", RefundTerms.POLICY)),
     ),
     "seats_blocked": lambda record: SeatsBlocked(
         tuple(record["seats"]), record["reason"], record["at_ms"]

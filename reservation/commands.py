@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 from reservation.ids import BookingId, ChannelId, CustomerId, HoldId
+from reservation.refund_terms import RefundTerms
 from reservation.route import Segment
 from reservation.show import OrphanRule
 
@@ -88,10 +89,14 @@ class ConfirmHold(NamedTuple):
 
 
 class CancelBooking(NamedTuple):
-    """Undo a booking and give its seats back."""
+    """Undo a booking and give its seats back. ``refund`` says on which terms its money goes back.
+
+    A repetition changes nothing: the terms of the first one count.
+    """
 
     booking_id: BookingId
     customer_id: CustomerId
+    refund: RefundTerms = RefundTerms.POLICY
 
 
 class BlockSeats(NamedTuple):

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 from reservation.ids import BookingId, ChannelId, CustomerId, HoldId
+from reservation.refund_terms import RefundTerms
 from reservation.route import Segment
 
 
@@ -99,6 +100,7 @@ class BookingCancelled(NamedTuple):
     hold_id: HoldId
     booking_id: BookingId
     at_ms: int
+    refund: RefundTerms = RefundTerms.POLICY
 
 
 class SeatsBlocked(NamedTuple):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from reservation.events import BookingConfirmed, SeatsHeld
+from reservation.refund_terms import RefundTerms
 from reservation.rejections import Rejection
 
 
@@ -40,14 +41,18 @@ REFUSAL_OF_ENDED_HOLD = {
 
 
 class Booking:
-    """The sale that a confirmed hold turned into."""
+    """The sale that a confirmed hold turned into.
 
-    __slots__ = ("cancelled_at_ms", "confirmed", "state")
+    ``refund_terms`` are those on which it was cancelled, and mean nothing before.
+    """
+
+    __slots__ = ("cancelled_at_ms", "confirmed", "refund_terms", "state")
 
     def __init__(self, confirmed: BookingConfirmed) -> None:
         self.confirmed = confirmed
         self.state = BookingState.CONFIRMED
         self.cancelled_at_ms: int | None = None
+        self.refund_terms = RefundTerms.POLICY
 
 
 class Hold:

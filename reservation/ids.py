@@ -7,6 +7,7 @@ an id can therefore find the shard and the actor without a directory look-up.
     hld_ SS BBBBBBBBBBBBBB HHHHHHHHHHHHHHHH   hold: the show's 16, then 16 of its own
     bkg_ SS BBBBBBBBBBBBBB HHHHHHHHHHHHHHHH   booking: its hold's 32 (one hold, one booking)
     pay_ SS BBBBBBBBBBBBBB PPPPPPPPPPPPPPPP   payment: the show's 16, then 16 of its own
+    rfd_ SS BBBBBBBBBBBBBB PPPPPPPPPPPPPPPP NN   refund: its payment's 32, then its number
 
 These are derived by hashing, never drawn: importing the same timetable twice gives the same
 shows, and the same customer with the same idempotency key gives the same hold.
@@ -27,6 +28,7 @@ ShowId = NewType("ShowId", str)
 HoldId = NewType("HoldId", str)
 BookingId = NewType("BookingId", str)
 PaymentId = NewType("PaymentId", str)
+RefundId = NewType("RefundId", str)
 CustomerId = NewType("CustomerId", str)
 ChannelId = NewType("ChannelId", str)
 AccountId = NewType("AccountId", str)
@@ -97,8 +99,19 @@ def hold_id_of(booking_id: BookingId) -> HoldId:
     return HoldId("hld_" + booking_id[4:])
 
 
-def show_id_of(claim_id: HoldId | BookingId | PaymentId) -> ShowId:
-    """The show that a hold, a booking or a payment belongs to."""
+def refund_id_of(payment_id: PaymentId, number: int) -> RefundId:
+    """The id of a payment's refund of this number, 1 to 99."""
+    assert 1 <= number <= 99, f"refund number {number}"
+    return RefundId(f"rfd_{payment_id[4:]}{number:02}")
+
+
+def payment_id_of(refund_id: RefundId) -> PaymentId:
+    """The payment that this refund is of."""
+    return PaymentId("pay_" + refund_id[4 : 4 + _HOLD_BODY])
+
+
+def show_id_of(claim_id: HoldId | BookingId | PaymentId | RefundId) -> ShowId:
+    """The show that a hold, a booking, a payment or a refund belongs to."""
     return ShowId("shw_" + claim_id[4 : 4 + _SHOW_BODY])
 
 

@@ -40,6 +40,18 @@ ENDED_HOLDS_REMEMBERED_MAX = 20_000
 AMOUNT_MINOR_MAX = 10**12
 """Money in minor units; far above any basket and far below 2**63."""
 
+FEES_PER_SHOW_MAX = 10
+TAXES_PER_SHOW_MAX = 10
+"""Lines that a receipt can show and a person can read."""
+
+PRICE_LINE_NAME_LENGTH_MAX = 60
+
+REFUND_BANDS_MAX = 20
+"""Steps by which a refund shrinks as the show comes nearer."""
+
+REFUNDS_PER_PAYMENT_MAX = 20
+"""Refunds made of one payment, the failed ones included. After that a person has to look."""
+
 FARE_WINDOWS_MAX = 50
 """Price windows of one show: early, regular, late, and room for a price that moves each week."""
 

@@ -449,6 +449,7 @@ class SeatMap:
         assert hold.booking.state is BookingState.CONFIRMED, f"{event.booking_id} cancelled twice"
         hold.booking.state = BookingState.CANCELLED
         hold.booking.cancelled_at_ms = event.at_ms
+        hold.booking.refund_terms = event.refund
         self._give_places(hold.held)
 
     def _apply_held_from_channel(self, event: HeldFromChannel) -> None:

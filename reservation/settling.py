@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from reservation.commands import CancelBooking, ConfirmHold, ExtendHold, ReleaseHold
 from reservation.events import BookingCancelled, BookingConfirmed, HoldExtended, HoldReleased
 from reservation.hold import REFUSAL_OF_ENDED_HOLD, BookingState, Hold, HoldState
-from reservation.ids import BookingId, CustomerId, HoldId, booking_id_of, hold_id_of
+from reservation.ids import CustomerId, HoldId, booking_id_of, hold_id_of
 from reservation.outcome import Outcome, Repeated
 from reservation.rejections import Rejected, Rejection
 from reservation.show import SalesPolicy
@@ -69,13 +69,14 @@ class Settling:
         hold = self._own_hold(hold_id_of(command.booking_id), command.customer_id)
         if hold is None or hold.booking is None:
             return Rejected(Rejection.BOOKING_NOT_FOUND)
-        if hold.booking.cancelled_at_ms is not None:
-            return Repeated(self._cancelled(command.booking_id, hold.booking.cancelled_at_ms))
-        return self._cancelled(command.booking_id, now_ms)
-
-    @staticmethod
-    def _cancelled(booking_id: BookingId, at_ms: int) -> BookingCancelled:
-        return BookingCancelled(hold_id_of(booking_id), booking_id, at_ms)
+        booking, hold_id = hold.booking, hold_id_of(command.booking_id)
+        if booking.cancelled_at_ms is not None:
+            return Repeated(
+                BookingCancelled(
+                    hold_id, command.booking_id, booking.cancelled_at_ms, booking.refund_terms
+                )
+            )
+        return BookingCancelled(hold_id, command.booking_id, now_ms, command.refund)
 
     def _own_hold(self, hold_id: HoldId, customer_id: CustomerId) -> Hold | None:
         """The hold, if it is this customer's; somebody else's does not exist for them."""

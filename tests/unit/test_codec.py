@@ -28,6 +28,7 @@ from reservation.events import (
     ShowCancelled,
 )
 from reservation.ids import BookingId, ChannelId, CustomerId, HoldId
+from reservation.refund_terms import RefundTerms
 from reservation.route import Segment
 from tests.support.histories import RandomLife, make_show
 
@@ -62,8 +63,9 @@ STORED = [
         BookingConfirmed(HOLD, BOOKING, CustomerId("cus_1"), "card 4242", 2900, 9),
     ),
     (
-        '{"kind":"booking_cancelled","hold_id":"hld_1","booking_id":"bkg_1","at_ms":9}',
-        BookingCancelled(HOLD, BOOKING, 9),
+        '{"kind":"booking_cancelled","hold_id":"hld_1","booking_id":"bkg_1","at_ms":9,'
+        '"refund":"full"}',
+        BookingCancelled(HOLD, BOOKING, 9, RefundTerms.FULL),
     ),
     (
         '{"kind":"seats_blocked","seats":[1,2],"reason":"camera","at_ms":9}',
@@ -106,6 +108,11 @@ def test_events_are_written_and_read_as_they_are_stored(text: str, event: Event)
     assert type(decode_events(f"[{text}]")[0]) is type(event)
 
 
+def test_a_booking_cancelled_before_there_were_terms_was_cancelled_by_policy() -> None:
+    text = '[{"kind":"booking_cancelled","hold_id":"hld_1","booking_id":"bkg_1","at_ms":9}]'
+    assert decode_events(text) == [BookingCancelled(HOLD, BOOKING, 9, RefundTerms.POLICY)]
+
+
 amounts = st.integers(0, limits.AMOUNT_MINOR_MAX)
 instants = st.integers(0, 2**53 - 1)
 texts = st.text(st.characters(exclude_categories=("Cs",)))
@@ -133,7 +140,7 @@ events = st.one_of(
     st.builds(HoldReleased, texts, instants),
     st.builds(HoldExpired, texts, instants),
     st.builds(BookingConfirmed, texts, texts, texts, texts, amounts, instants),
-    st.builds(BookingCancelled, texts, texts, instants),
+    st.builds(BookingCancelled, texts, texts, instants, st.sampled_from(RefundTerms)),
     st.builds(SeatsBlocked, seat_tuples, texts, instants),
     st.builds(SeatsUnblocked, seat_tuples, instants),
     st.builds(HoldsForgotten, st.lists(texts).map(tuple)),

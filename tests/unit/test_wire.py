@@ -44,6 +44,7 @@ from reservation.events import (
 )
 from reservation.faults import Diverged, Fault, Overloaded, ShowMoved
 from reservation.ids import BookingId, ChannelId, CustomerId, HoldId, derive_show_id
+from reservation.refund_terms import RefundTerms
 from reservation.rejections import Rejected, Rejection
 from reservation.route import Segment
 from reservation.seat_map import Repeated
@@ -72,6 +73,7 @@ COMMANDS: list[Command] = [
     ReleaseHold(HOLD, ANN),
     ConfirmHold(HOLD, ANN, "counter"),
     CancelBooking(BOOKING, ANN),
+    CancelBooking(BOOKING, ANN, RefundTerms.FULL),
     BlockSeats((1, 2), "repair"),
     UnblockSeats((1, 2)),
     AllocateSeats(CHANNEL, (1, 2)),
@@ -87,7 +89,7 @@ EVENTS: list[Event] = [
     HoldReleased(HOLD, 9),
     HoldExpired(HOLD, 9),
     BookingConfirmed(HOLD, BOOKING, ANN, "counter", 30, 9),
-    BookingCancelled(HOLD, BOOKING, 9),
+    BookingCancelled(HOLD, BOOKING, 9, RefundTerms.NONE),
     SeatsBlocked((1, 2), "repair", 9),
     SeatsUnblocked((1, 2), 9),
     HoldsForgotten((HOLD,)),
