@@ -3,26 +3,36 @@
 What every implementation promises:
 
 * Each effect is asked for under an idempotency key that the caller has stored before. Asking again
-  with the same key has no second effect, also after a crash.
+  with the same key has no second effect, also after a crash. Providers forget keys after a day, so
+  ``create`` is not asked for again after ``KEYS_KEPT_MS``: ``find`` says whether it happened.
+  Capturing, cancelling and refunding look by themselves and may be repeated at any time.
 * Amounts are integers in minor units of an ISO 4217 currency, going out and coming in.
 * What is raised says whether something may have happened: ``GatewayRefused`` and other ``NotDone``
-  faults mean that it did not, ``OutcomeUnknown`` that it may have. A time-out is the latter.
-* No call takes longer than ``CALL_TIMEOUT_MS``, and none holds up the event loop.
+  faults mean that it did not, ``OutcomeUnknown`` that it may have. A time-out is the latter, except
+  when reading: what cannot be read now is ``GatewayBusy``.
+* No call takes longer than ``CALL_TIMEOUT_MS``, and none holds up the event loop. Listing (``find``
+  and ``list_since`` too) takes that long for each hundred payments at most.
 * Neither a secret nor anything about a card is part of a fault, a log line or a repr.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from reservation.faults import NotDone
+from reservation.faults import NotDone, OutcomeUnknown
 from reservation.ids import PaymentId
 from reservation.payment import CaptureMode
 
 CALL_TIMEOUT_MS = 15_000
+
+REQUEST_TIMEOUT_MS = 7_000
+"""For one request to a provider; a call makes one or two."""
+
+KEYS_KEPT_MS = 23 * 3_600_000
+"""How long asking again under a key is sure to have no second effect."""
 
 
 class ProviderState(StrEnum):
@@ -76,6 +86,28 @@ class ProviderPayment:
     client_data: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
+_HOW_FAR = {
+    ProviderState.CANCELLED: 0,
+    ProviderState.OPEN: 1,
+    ProviderState.FAILED: 1,
+    ProviderState.PROCESSING: 2,
+    ProviderState.AUTHORISED: 3,
+    ProviderState.CAPTURED: 4,
+}
+
+
+def furthest(payments: Iterable[ProviderPayment]) -> ProviderPayment | None:
+    """Of several that carry one id of ours, the one where most has happened; then the oldest.
+
+    There is more than one when ``create`` was asked for again after its key had been forgotten.
+    """
+    return min(
+        payments,
+        key=lambda payment: (-_HOW_FAR[payment.state], payment.created_at_ms, payment.provider_ref),
+        default=None,
+    )
+
+
 class RefundState(StrEnum):
     """What a provider says of a refund."""
 
@@ -119,14 +151,46 @@ class GatewayRefused(NotDone):
     ``code`` is the provider's own, for the log; ``is_unknown_object`` that it knows no such thing.
     """
 
-    def __init__(self, message: str, *, code: str = "", is_unknown_object: bool = False) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        is_unknown_object: bool = False,
+        retry_after_ms: int = 1_000,
+    ) -> None:
+        super().__init__(message, retry_after_ms=retry_after_ms)
         self.code = code
         self.is_unknown_object = is_unknown_object
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild_refused, (type(self), self.message, self.code, self.is_unknown_object))
+
+
+def _rebuild_refused(
+    kind: type[GatewayRefused], message: str, code: str, is_unknown_object: bool
+) -> GatewayRefused:
+    return kind(message, code=code, is_unknown_object=is_unknown_object)
 
 
 class GatewayBusy(NotDone):
     """The provider did nothing now: too many requests, or no connection. Try again later."""
+
+
+class GatewayKeyRefused(GatewayBusy):
+    """The provider does not accept our API key. It says nothing about the payment.
+
+    Not a ``GatewayRefused``: with the right key the same call would work, so nothing may be
+    concluded, and the operator must hear of it.
+    """
+
+
+class KeySpent(OutcomeUnknown):
+    """The provider answers this idempotency key with an old failure, and will for a day.
+
+    What happened under it must be looked up (``find``, ``fetch``, ``refunds_of``). Only when that
+    shows nothing may the same thing be asked for under a new key.
+    """
 
 
 class NoticeRefused(ValueError):
@@ -169,13 +233,17 @@ class PaymentGateway(Protocol):
     async def cancel(self, payment: ProviderPayment, key: str) -> None:
         """Make sure that nothing can be taken any more; harmless to repeat.
 
+        Razorpay has no such thing: its answer then only says that nothing has been taken so far,
+        and a late success must be looked for and paid back.
+
         Raises:
             GatewayRefused: it was captured: only a refund helps.
+            GatewayBusy: the bank has not answered yet; nothing is known of the money.
         """
         ...
 
     async def refund(self, payment: ProviderPayment, amount_minor: int, key: str) -> ProviderRefund:
-        """Give money back."""
+        """Give money back. Under a key that a refund exists for, that refund is the answer."""
         ...
 
     async def refunds_of(self, payment: ProviderPayment) -> list[ProviderRefund]:
