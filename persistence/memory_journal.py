@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 from persistence.codec import confirmed_of
 from persistence.group_commit import GroupCommitJournal
 from persistence.journal import Activation
+from persistence.memory_payments import MemoryPayments, booked_with, cancelled_with
 from persistence.projection import Projection
 from persistence.store import Part, ShowsLost
 from reservation.events import Event, SeatsHeld, ShowCancelled
 from reservation.faults import Diverged, PlanTooSmall
 from reservation.hold import Booking, BookingState, Hold, HoldState
-from reservation.ids import ChannelId, ShowId
+from reservation.ids import ChannelId, PaymentId, ShowId, is_payment_id
+from reservation.payment import Payment
 from reservation.show import Show
 
 
@@ -61,10 +63,14 @@ class _StoredShow:
 
 
 class MemoryStore:
-    """What survives the death of a journal."""
+    """What survives the death of a journal.
+
+    ``payments`` are what bookings are made with; whoever takes money puts them there.
+    """
 
     def __init__(self) -> None:
         self._shows: dict[ShowId, _StoredShow] = {}
+        self.payments = MemoryPayments()
 
     def entries(self, show_id: ShowId) -> list[Entry]:
         """The show's journal so far."""
@@ -124,12 +130,13 @@ class MemoryStore:
         Raises:
             ShowsLost: another epoch owns some of the shows, or a sequence number is not the
                 next one.
-            Diverged: a part claims what is claimed, or frees what is not.
+            Diverged: a part claims what is claimed, frees what is not, or books with a payment
+                that cannot be used.
         """
         lost = [part.show_id for part in parts if not self._is_next(part)]
         if lost:
             raise ShowsLost(lost)
-        changes = [_Change(self._shows[part.show_id], part) for part in parts]
+        changes = [_Change(self._shows[part.show_id], part, self.payments) for part in parts]
         for change in changes:
             change.check()
         for change in changes:
@@ -157,11 +164,12 @@ class _Change:
     The order of the sections is that of ``append_batch`` in ``sql/migrations``.
     """
 
-    def __init__(self, stored: _StoredShow, part: Part) -> None:
+    def __init__(self, stored: _StoredShow, part: Part, payments: MemoryPayments) -> None:
         projection = Projection()
         projection.add(part.show_id, part.seq, part.events)
         self._stored = stored
         self._part = part
+        self._payments = payments
         self._new = projection
         self._sections = projection.sections
         self._holds: dict[str, Hold | None] = {}
@@ -170,6 +178,7 @@ class _Change:
         self._cancelled: ShowCancelled | None = None
         self._taken: dict[int, int] = {}
         self._admitted: dict[tuple[int, int], int] = {}
+        self._settled: dict[PaymentId, Payment] = {}
 
     def check(self) -> None:
         """Find out what would change.
@@ -193,6 +202,7 @@ class _Change:
         for row in self._sections["booked"]:
             self._book(self._find(row["hold_id"]), row)
         self._change_sales()
+        self._settle_payments()
 
     def commit(self) -> None:
         """Change the stored show."""
@@ -203,6 +213,7 @@ class _Change:
         stored.cancelled = stored.cancelled or self._cancelled
         stored.taken.update(self._taken)
         stored.admitted.update(self._admitted)
+        self._payments.update(self._settled)
         stored.seq = part.seq
         stored.entries.append(Entry(part.seq, part.epoch, tuple(part.events)))
 
@@ -269,6 +280,25 @@ class _Change:
             if self._stored.cancelled is not None:
                 raise Diverged("the show is cancelled already")
             self._cancelled = ShowCancelled(row["reason"], (), row["at_ms"])
+
+    def _settle_payments(self) -> None:
+        """What ``settle_payments`` does in ``sql/migrations``."""
+        sections = self._sections
+        for row in (*sections["confirmed"], *sections["booked"]):
+            if is_payment_id(row["payment"]):
+                payment_id = PaymentId(row["payment"])
+                self._settled[payment_id] = booked_with(self._find_payment(payment_id), row)
+        for row in sections["cancelled"]:
+            booking = self._find(row["hold_id"]).booking
+            if booking is not None and is_payment_id(booking.confirmed.payment):
+                payment_id = PaymentId(booking.confirmed.payment)
+                self._settled[payment_id] = cancelled_with(self._find_payment(payment_id), row)
+
+    def _find_payment(self, payment_id: PaymentId) -> Payment:
+        payment = self._settled.get(payment_id) or self._payments.find(payment_id)
+        if payment is None:
+            raise Diverged(f"{payment_id} is not there to book with")
+        return payment
 
     @property
     def _leg_count(self) -> int:

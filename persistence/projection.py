@@ -63,7 +63,7 @@ class Projection:
         changed: the shows in which something becomes of a hold, new or old.
         sections: every other effect as rows.
             settled: what became of new holds within the batch, apart from their places.
-            booked: the bookings among the new holds, cancelled or not.
+            booked: the bookings among the new holds, cancelled or not, and then on which terms.
             extended, confirmed, ended, cancelled, forgotten: holds that were made before.
             admitted: the unnumbered places of new holds.
             blocked, unblocked: (show_id, seat_index).
@@ -229,10 +229,17 @@ class _ShowProjection:
     def _cancel(self, event: BookingCancelled) -> None:
         if event.hold_id in self._new:
             self._unclaimed.add(event.hold_id)
-            self._new_bookings[event.hold_id]["cancelled_at_ms"] = event.at_ms
+            self._new_bookings[event.hold_id].update(
+                cancelled_at_ms=event.at_ms, refund=event.refund
+            )
         else:
             self._sections["cancelled"].append(
-                {"show_id": self._show_id, "hold_id": event.hold_id, "at_ms": event.at_ms}
+                {
+                    "show_id": self._show_id,
+                    "hold_id": event.hold_id,
+                    "at_ms": event.at_ms,
+                    "refund": event.refund,
+                }
             )
         self._publish("booking_cancelled", _payload_of(event))
 

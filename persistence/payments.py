@@ -1,0 +1,250 @@
+"""The payments of one database: begun, leased, changed one step at a time, paid back.
+
+Theory of operation
+-------------------
+The row of a payment decides; whoever wants to move it says what he has read, and moves nothing
+when it is not that any more (``Payment.version``). Three kinds of writers meet here:
+
+* ``append_batch`` (``sql/migrations/0005_payments.sql``) books with a payment, or cancels what was
+  booked, in the transaction of the booking itself. It asks nobody's version, only the state.
+* The payment worker leases what is due and saves step after step. A lease makes a new version, so
+  a worker whose lease ran out cannot save any more.
+* The web hands a payment to the provider, and wakes one that a provider has sent word of. Waking
+  makes a new version too: a worker that has looked at the provider before the word came must look
+  again.
+
+What nobody may do is refused by the database, whoever asks: going back, booking without a booking,
+paying back more than was taken. Every change of money writes its entry of the ledger in the same
+statement (``persistence.payment_books`` reads it).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from persistence.organiser_rows import Page, Place, check_limit, checked_place
+from persistence.payment_rows import (
+    SAVED_FIELDS,
+    PromoUse,
+    StoredPayment,
+    new_payment_json,
+    refund_json,
+    refund_of,
+    saved_payment_json,
+    stored_payment_of,
+)
+from persistence.queries import load_queries
+from persistence.sessions import Pool, reading, writing
+from reservation.ids import CustomerId, HoldId, PaymentId, ShowId
+from reservation.payment import Payment, PaymentState
+from reservation.price import Price
+from reservation.refunds import Refund
+
+_QUERIES = load_queries("payments.sql")
+
+LEASED_AT_ONCE_MAX = 1_000
+PAYMENTS_PER_PAGE_MAX = 1_000
+ERROR_LENGTH_MAX = 1_000
+
+_SAVED = frozenset({*SAVED_FIELDS, "version"})
+_KEPT_FIELDS = tuple(name for name in Payment.__dataclass_fields__ if name not in _SAVED)
+
+
+class BeginOutcome(StrEnum):
+    """What became of a request to begin a payment."""
+
+    BEGUN = "begun"
+    REPEATED = "repeated"  #: It was begun before, by the same request.
+    OTHER_CONTENT = "other_content"  #: The id was used for another request.
+    HOLD_HAS_PAYMENT = "hold_has_payment"  #: Another payment of this hold is alive.
+
+
+class Begun(NamedTuple):
+    """An outcome and the payment there is: the one asked for, or the one that is in its way.
+
+    ``stored`` is None only when what was in the way has gone meanwhile; ask again.
+    """
+
+    outcome: BeginOutcome
+    stored: StoredPayment | None
+
+
+class RefundOutcome(StrEnum):
+    """What became of a refund to add."""
+
+    ADDED = "added"
+    REPEATED = "repeated"  #: It was added before.
+    OTHER_CONTENT = "other_content"  #: Its number was used for another refund.
+    BEYOND_CAPTURED = "beyond_captured"  #: All refunds together would be more than was taken.
+    NOT_FOUND = "not_found"  #: There is no such payment.
+
+
+class Payments:
+    """Stores the payments of one database.
+
+    Raises:
+        ShowUnavailable: from every method, when the database cannot be reached; nothing changed.
+        OutcomeUnknown: from the writing methods, when it went away in the middle.
+
+    Args:
+        pool: stays the caller's, with the rights of ``housefull_application``.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def begin(self, payment: Payment, price: Price, promo: PromoUse | None = None) -> Begun:
+        """Write a new payment down, before anybody asks its provider.
+
+        Repeating it is harmless: times do not count, everything else must be the same.
+
+        Args:
+            price: what the customer agrees to pay; kept as it is.
+            promo: the use that was taken of a promo code (``persistence.promo_uses``), so that
+                whoever ends the payment can give it back.
+        """
+        assert payment.state is PaymentState.CREATED, "a payment begins as created"
+        assert price.total_minor == payment.amount_minor, "the lines do not add up to the amount"
+        assert price.currency == payment.currency, "the price is in another currency"
+        async with writing(self._pool) as connection:
+            row = await connection.fetchrow(
+                _QUERIES["begin_payment"], new_payment_json(payment, price, promo)
+            )
+        assert row is not None
+        known = row["payment_id"]
+        return Begun(BeginOutcome(row["verdict"]), known and await self.find(PaymentId(known)))
+
+    async def find(self, payment_id: PaymentId) -> StoredPayment | None:
+        """The payment with this id."""
+        return await self._find("find_payment", payment_id)
+
+    async def find_by_hold(self, hold_id: HoldId) -> StoredPayment | None:
+        """The payment that a hold was booked with, else its living one, else its newest."""
+        return await self._find("find_payment_of_hold", hold_id)
+
+    async def find_by_provider_ref(self, provider: str, provider_ref: str) -> StoredPayment | None:
+        """The payment that this object of a provider is of."""
+        return await self._find("find_payment_by_provider_ref", provider, provider_ref)
+
+    async def list_by_customer(
+        self, customer_id: CustomerId, limit: int = 50, after: Place | None = None
+    ) -> Page[StoredPayment]:
+        """A customer's payments in this database, the newest first."""
+        check_limit(limit)
+        place = checked_place(after, Place(1 << 62, ""))
+        found = await self._fetch("list_payments_by_customer", customer_id, *place, limit + 1)
+        last = found[limit - 1].payment if len(found) > limit else None
+        return Page(
+            tuple(found[:limit]),
+            None if last is None else Place(last.created_at_ms, last.payment_id),
+        )
+
+    async def list_by_show(
+        self, show_id: ShowId, limit: int = 100, after: PaymentId | None = None
+    ) -> list[StoredPayment]:
+        """A show's payments in the order of their ids; shorter than ``limit`` on the last page."""
+        assert 1 <= limit <= PAYMENTS_PER_PAGE_MAX, "a page of this length"
+        return await self._fetch(
+            "list_payments_of_show", show_id, after or "pay_" + show_id[4:], limit
+        )
+
+    async def stuck(self, unmoved_since_ms: int, limit: int = 100) -> list[StoredPayment]:
+        """Payments that are not at their end, and in the same state since before that instant."""
+        return await self._fetch("list_unfinished_payments", unmoved_since_ms, limit)
+
+    # -- moving -------------------------------------------------------------------------
+
+    async def lease_due(self, owner: str, limit: int, lease_ms: int) -> list[StoredPayment]:
+        """Take up to ``limit`` payments that are due; for so long nobody else gets them."""
+        assert 1 <= limit <= LEASED_AT_ONCE_MAX, "a lease of so many"
+        async with writing(self._pool) as connection:
+            rows = await connection.fetch(_QUERIES["lease_payments"], owner, limit, lease_ms)
+        return sorted(map(stored_payment_of, rows), key=lambda each: each.payment.due_at_ms or 0)
+
+    async def next_due_at_ms(self) -> int | None:
+        """When the next payment is due, or its lease is over; None when there is nothing to do."""
+        async with reading(self._pool) as connection:
+            due_at_ms: int | None = await connection.fetchval(_QUERIES["next_due_at"])
+        return due_at_ms
+
+    async def save(
+        self,
+        before: Payment,
+        after: Payment,
+        *,
+        charge_ref: str | None = None,
+        last_error: str | None = None,
+        keeps_lease: bool = False,
+    ) -> Payment | None:
+        """Change a payment that is still as ``before``.
+
+        Args:
+            charge_ref: what captures and refunds name; None leaves it as it is.
+            keeps_lease: whoever leased it goes on with it; otherwise its lease ends here.
+
+        Returns:
+            The payment as it is now, or None when somebody else moved it meanwhile: nothing
+            changed, read it again.
+
+        Raises:
+            asyncpg.PostgresError: ``after`` is where no payment goes from ``before`` (HF003).
+        """
+        for name in _KEPT_FIELDS:
+            assert getattr(before, name) == getattr(after, name), f"{name} is not for saving"
+        error = last_error and last_error.replace("\0", "")[:ERROR_LENGTH_MAX]
+        async with writing(self._pool) as connection:
+            version = await connection.fetchval(
+                _QUERIES["save_payment"],
+                before.payment_id,
+                before.version,
+                before.state,
+                saved_payment_json(after, charge_ref, error),
+                keeps_lease,
+            )
+        return None if version is None else replace(after, version=version)
+
+    async def wake(self, payment_id: PaymentId) -> bool:
+        """Make a payment due, because its provider has news; False when there is no such one."""
+        async with writing(self._pool) as connection:
+            is_there: bool = await connection.fetchval(_QUERIES["wake_payment"], payment_id)
+        return is_there
+
+    # -- paying back --------------------------------------------------------------------
+
+    async def add_refund(self, refund: Refund) -> RefundOutcome:
+        """Decide that money goes back, before anybody asks the provider. Its payment gets due.
+
+        A refund that somebody made past this house is added as it is, SUCCEEDED.
+        """
+        async with writing(self._pool) as connection:
+            verdict = await connection.fetchval(_QUERIES["add_refund"], refund_json(refund))
+        return RefundOutcome(verdict)
+
+    async def save_refund(self, before: Refund, after: Refund) -> bool:
+        """Change a refund that is still as ``before``; False, and nothing changed, when it is not.
+
+        Its payment has another version afterwards, and another ``refunded_minor`` when money has
+        gone back or come back.
+        """
+        async with writing(self._pool) as connection:
+            is_saved: bool = await connection.fetchval(
+                _QUERIES["save_refund"], refund_json(before), refund_json(after)
+            )
+        return is_saved
+
+    async def refunds_of(self, payment_id: PaymentId) -> list[Refund]:
+        """A payment's refunds, in the order of their numbers."""
+        async with reading(self._pool) as connection:
+            rows = await connection.fetch(_QUERIES["list_refunds"], payment_id)
+        return [refund_of(row) for row in rows]
+
+    async def _find(self, query: str, *arguments: object) -> StoredPayment | None:
+        found = await self._fetch(query, *arguments)
+        return found[0] if found else None
+
+    async def _fetch(self, query: str, *arguments: object) -> list[StoredPayment]:
+        async with reading(self._pool) as connection:
+            rows = await connection.fetch(_QUERIES[query], *arguments)
+        return [stored_payment_of(row) for row in rows]
