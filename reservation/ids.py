@@ -41,6 +41,9 @@ LOGICAL_SHARD_COUNT = 1024
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Base 32 without the letters that people confuse with digits or read as words."""
 
+REFUND_NUMBER_MAX = 99
+"""What two digits of a refund's id can count."""
+
 DRAWN_LETTER_COUNT = 20
 """Of an id that is drawn: 100 bits, too many to guess or to meet twice."""
 
@@ -100,8 +103,8 @@ def hold_id_of(booking_id: BookingId) -> HoldId:
 
 
 def refund_id_of(payment_id: PaymentId, number: int) -> RefundId:
-    """The id of a payment's refund of this number, 1 to 99."""
-    assert 1 <= number <= 99, f"refund number {number}"
+    """The id of a payment's refund of this number, from 1."""
+    assert 1 <= number <= REFUND_NUMBER_MAX, f"refund number {number}"
     return RefundId(f"rfd_{payment_id[4:]}{number:02}")
 
 

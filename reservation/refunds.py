@@ -58,7 +58,7 @@ class Refund:
 
     Shapes:
         number: counts the refunds of its payment from 1; the id contains it.
-        state_at_ms: since when it is in its state.
+        created_at_ms: when it was written down.
         first_asked_at_ms: when its key was first used; None before.
         refund_ref: the provider's id; None before it is known to have one.
     """
@@ -69,7 +69,7 @@ class Refund:
     amount_minor: int
     reason: RefundReason
     state: RefundState = RefundState.DUE
-    state_at_ms: int = 0
+    created_at_ms: int = 0
     first_asked_at_ms: int | None = None
     refund_ref: str | None = None
 
