@@ -232,12 +232,16 @@ class RazorpayGateway:
             await asyncio.wait({waiting}, timeout=self._call_timeout_s + _END_GRACE_S)
         finally:
             is_nothing_done = line.give_up()
+        why = "there was no time left"
         if waiting.done():
-            return waiting.result()
+            try:
+                return waiting.result()
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                why = f"an answer has another shape than Razorpay's ({type(error).__name__})"
         under_way.cancel()
         if is_nothing_done:
-            raise GatewayBusy("there was no time left to ask Razorpay")
-        raise OutcomeUnknown("Razorpay did not answer in time")
+            raise GatewayBusy(f"Razorpay did nothing: {why}")
+        raise OutcomeUnknown(f"Razorpay may have done it or not: {why}")
 
     def _fetched(self, api: Any, provider_ref: str) -> ProviderPayment:
         order = api.order.fetch(provider_ref)

@@ -36,6 +36,7 @@ from reservation.faults import Fault, OutcomeUnknown
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 _CONNECT_TIMEOUT_S = 3.0
+_LEAST_TIME_S = 0.2
 _CHUNK = 65_536
 
 
@@ -87,7 +88,7 @@ class RazorpayLine:
         ends_at_s = min(self._deadline_s, time.monotonic() + self._request_timeout_s)
         is_reading = method == "GET"
         with self._lock:
-            if self._is_given_up or ends_at_s <= time.monotonic():
+            if self._is_given_up or ends_at_s - time.monotonic() < _LEAST_TIME_S:
                 raise GatewayBusy("there was no time left to ask Razorpay")
             self._may_have_effect = self._may_have_effect or not is_reading
         answer = self._answer(method, url, options, ends_at_s)

@@ -115,7 +115,8 @@ def fault_of(error: Exception, what: str, *, is_reading: bool) -> Fault:
     if _is_not_sent(error):
         return GatewayBusy(f"Stripe cannot be reached to {what}")
     if not isinstance(error, stripe.StripeError) or isinstance(error, stripe.APIConnectionError):
-        return _unsure(f"Stripe did not answer in time to {what}", is_reading)
+        # The kind is enough: of what did not come there is nothing to tell.
+        return _unsure(f"Stripe gave no answer to {what}: {type(error).__name__}", is_reading)
     said = f"{what}: {_reason(error)}"
     if isinstance(error, stripe.RateLimitError):
         return GatewayBusy(f"Stripe takes no more now to {said}", retry_after_ms=_retry_ms(error))
@@ -166,5 +167,16 @@ def _reason(error: stripe.StripeError) -> str:
     return " ".join(words)
 
 
-UNANSWERED = (stripe.StripeError, aiohttp.ClientError, OSError)
-"""What the client raises. Reading a body fails outside what it translates itself."""
+UNANSWERED = (
+    stripe.StripeError,
+    aiohttp.ClientError,
+    OSError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What the client raises, and what an answer of another shape than Stripe's leads to.
+
+Reading a body fails outside of what the client translates itself.
+"""

@@ -53,6 +53,7 @@ _CONNECT_TIMEOUT_S = 3.0
 
 _ENDED = frozenset({ProviderState.CAPTURED, ProviderState.CANCELLED})
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 # At this level it writes down bodies, in which client secrets are.
@@ -92,8 +93,9 @@ class StripeGateway:
             raise GatewayRefused(
                 f"Stripe is not set up for {request.capture_mode} capture", code="capture_mode"
             )
-        intent = await self._write(
+        return await self._write(
             "make a payment",
+            self._payment_of,
             self._stripe.payment_intents.create_async(
                 {
                     "amount": request.amount_minor,
@@ -109,17 +111,16 @@ class StripeGateway:
                 {"idempotency_key": request.key},
             ),
         )
-        return self._payment_of(intent)
 
     async def fetch(self, provider_ref: str) -> ProviderPayment:
         """See ``PaymentGateway``."""
-        intent = await self._read(
+        return await self._read(
             "read a payment",
+            self._payment_of,
             self._stripe.payment_intents.retrieve_async(
                 provider_ref, {"expand": ["latest_charge"]}
             ),
         )
-        return self._payment_of(intent)
 
     async def find(self, payment_id: PaymentId, created_at_ms: int) -> ProviderPayment | None:
         """See ``PaymentGateway``."""
@@ -165,8 +166,9 @@ class StripeGateway:
         for made in await self.refunds_of(payment):
             if made.key == key:
                 return made
-        refund = await self._write(
+        return await self._write(
             "refund a payment",
+            _refund_of,
             self._stripe.refunds.create_async(
                 {
                     "payment_intent": payment.provider_ref,
@@ -179,7 +181,6 @@ class StripeGateway:
                 {"idempotency_key": key},
             ),
         )
-        return refund_of(refund.to_dict())
 
     async def refunds_of(self, payment: ProviderPayment) -> list[ProviderRefund]:
         """See ``PaymentGateway``."""
@@ -190,9 +191,10 @@ class StripeGateway:
         }
         has_more = True
         while has_more:
-            page = await self._read("list refunds", self._stripe.refunds.list_async(params))
-            refunds += [refund_of(refund.to_dict()) for refund in page.data]
-            has_more = page.has_more and bool(page.data)
+            page, has_more = await self._read(
+                "list refunds", _refund_page_of, self._stripe.refunds.list_async(params)
+            )
+            refunds += page
             if has_more:
                 params["starting_after"] = refunds[-1].refund_ref
         return refunds
@@ -206,14 +208,13 @@ class StripeGateway:
         }
         has_more = True
         while has_more:
-            page = await self._read(
-                "list payments", self._stripe.payment_intents.list_async(params)
+            page, has_more = await self._read(
+                "list payments", self._page_of, self._stripe.payment_intents.list_async(params)
             )
-            for intent in page.data:
-                yield self._payment_of(intent)
-            has_more = page.has_more and bool(page.data)
+            for payment in page:
+                yield payment
             if has_more:
-                params["starting_after"] = page.data[-1].id
+                params["starting_after"] = page[-1].provider_ref
 
     def read_notice(self, body: bytes, headers: Mapping[str, str], now_ms: int) -> Notice | None:
         """See ``PaymentGateway``."""
@@ -233,15 +234,20 @@ class StripeGateway:
     def _payment_of(self, intent: stripe.PaymentIntent) -> ProviderPayment:
         return payment_of(intent.to_dict(), self._config.publishable_key)
 
-    async def _read(self, what: str, asked: Awaitable[T]) -> T:
+    def _page_of(
+        self, listed: stripe.ListObject[stripe.PaymentIntent]
+    ) -> tuple[list[ProviderPayment], bool]:
+        return [self._payment_of(intent) for intent in listed.data], _has_more(listed)
+
+    async def _read(self, what: str, take: Callable[[A], T], asked: Awaitable[A]) -> T:
         try:
-            return await asked
+            return take(await asked)
         except UNANSWERED as error:
             raise fault_of(error, what, is_reading=True) from None
 
-    async def _write(self, what: str, asked: Awaitable[T]) -> T:
+    async def _write(self, what: str, take: Callable[[A], T], asked: Awaitable[A]) -> T:
         try:
-            return await asked
+            return take(await asked)
         except UNANSWERED as error:
             raise fault_of(error, what, is_reading=False) from None
 
@@ -268,3 +274,17 @@ class StripeGateway:
             # It was refused for how things were then.
             raise KeySpent(fault.message)
         raise fault
+
+
+def _refund_of(refund: stripe.Refund) -> ProviderRefund:
+    return refund_of(refund.to_dict())
+
+
+def _refund_page_of(
+    listed: stripe.ListObject[stripe.Refund],
+) -> tuple[list[ProviderRefund], bool]:
+    return [_refund_of(refund) for refund in listed.data], _has_more(listed)
+
+
+def _has_more(listed: stripe.ListObject[Any]) -> bool:
+    return listed.has_more and bool(listed.data)
