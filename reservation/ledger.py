@@ -178,6 +178,8 @@ def _faults(entries: list[LedgerEntry], checkout: Checkout) -> Iterable[str]:
         ours, theirs = getattr(expected, what), getattr(written, what)
         if ours != theirs:
             yield f"{what}: {ours}, in the ledger {theirs}"
+    if payment.refunded_minor != expected.given_back_minor:
+        yield f"says {payment.refunded_minor} went back, its refunds {expected.given_back_minor}"
     in_flight = in_flight_minor(checkout)
     alive = sum(refund.amount_minor for refund in checkout.refunds if refund.is_alive)
     on_its_way = alive + owed_minor(checkout)

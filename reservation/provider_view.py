@@ -1,4 +1,4 @@
-"""What a payment provider says, as far as a decision needs it; a gateway's values fit as they are."""
+"""What a payment provider says, as far as a decision needs it. Gateways' values fit."""
 
 from __future__ import annotations
 
