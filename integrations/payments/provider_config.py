@@ -101,7 +101,7 @@ def _check_url(url: str, is_live: bool) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("the provider's address must be an http(s) URL")
-    if parts.path or parts.query or parts.fragment or parts.username:
-        raise ValueError("the provider's address must end after host and port")
+    if parts.query or parts.fragment or parts.username or url.endswith("/"):
+        raise ValueError("the provider's address must be host, port and path, without a last slash")
     if parts.scheme == "http" and (is_live or parts.hostname not in _LOOPBACK):
         raise ValueError("the key would leave this machine unencrypted")
