@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from reservation.checkout import booked_by, cancelled_by, is_booked
 from reservation.faults import Diverged
 from reservation.ids import PaymentId
-from reservation.payment import Payment, PaymentState
+from reservation.payment import Payment
 from reservation.refund_terms import RefundTerms
 
 
@@ -41,29 +42,13 @@ def booked_with(payment: Payment, row: Mapping[str, Any]) -> Payment:
     Raises:
         Diverged: it cannot be used: it is of another show or customer, or in the wrong state.
     """
-    is_paid = (
-        payment.state is PaymentState.CAPTURED
-        and payment.captured_minor == payment.amount_minor
-        and payment.refunded_minor == 0
-    )
-    if (
-        payment.show_id != row["show_id"]
-        or payment.customer_id != row["customer_id"]
-        or not (is_paid or payment.state is PaymentState.AUTHORISED)
-    ):
+    is_same = payment.show_id == row["show_id"] and payment.customer_id == row["customer_id"]
+    booked = booked_by(payment, row["hold_id"], row["at_ms"]) if is_same else None
+    if booked is None:
         raise Diverged(f"{payment.payment_id} is {payment.state} and cannot be booked with")
-    cancelled_at_ms = row.get("cancelled_at_ms")
-    return replace(
-        payment,
-        state=PaymentState.SETTLED if is_paid else PaymentState.BOOKED,
-        state_at_ms=row["at_ms"],
-        attempt_count=0,
-        booking_hold_id=row["hold_id"],
-        cancelled_at_ms=cancelled_at_ms,
-        refund_terms=None if cancelled_at_ms is None else RefundTerms(row["refund"]),
-        due_at_ms=_due_by(payment, row["at_ms"]),
-        version=payment.version + 1,
-    )
+    if row.get("cancelled_at_ms") is not None:
+        booked = cancelled_by(booked, RefundTerms(row["refund"]), row["cancelled_at_ms"])
+    return replace(booked, version=payment.version + 1)
 
 
 def cancelled_with(payment: Payment, row: Mapping[str, Any]) -> Payment:
@@ -72,17 +57,8 @@ def cancelled_with(payment: Payment, row: Mapping[str, Any]) -> Payment:
     Raises:
         Diverged: no booking that stands was made with it.
     """
-    if payment.booking_hold_id != row["hold_id"] or payment.cancelled_at_ms is not None:
+    is_its_own = is_booked(payment) and payment.booking_hold_id == row["hold_id"]
+    if not is_its_own or payment.cancelled_at_ms is not None:
         raise Diverged(f"{payment.payment_id} has no booking to cancel")
-    return replace(
-        payment,
-        cancelled_at_ms=row["at_ms"],
-        refund_terms=RefundTerms(row["refund"]),
-        attempt_count=0,
-        due_at_ms=_due_by(payment, row["at_ms"]),
-        version=payment.version + 1,
-    )
-
-
-def _due_by(payment: Payment, at_ms: int) -> int:
-    return at_ms if payment.due_at_ms is None else min(payment.due_at_ms, at_ms)
+    cancelled = cancelled_by(payment, RefundTerms(row["refund"]), row["at_ms"])
+    return replace(cancelled, version=payment.version + 1)

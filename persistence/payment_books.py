@@ -1,8 +1,9 @@
 """The books about money: a show's ledger, what it must add up to, and alarms.
 
 The ledger is written by the database itself, in the statement that changes a payment or a refund.
-``ShowMoney`` holds it against the payments, the refunds and the bookings, counted anew: whatever
-became of the money of a show, it is booked, on its way, kept or paid back, to the minor unit.
+``ShowMoney`` holds it against the payments, the refunds and the bookings, counted anew:
+
+    captured = booked and captured + kept + refunded + in flight
 """
 
 from __future__ import annotations
@@ -56,8 +57,6 @@ class ShowMoney:
     Shapes:
         booked_minor: paid, or promised, for bookings that stand.
         promised_minor: the part of it that is still to be captured.
-        goodwill_minor: paid back of bookings that stand.
-        in_flight_minor: captured for no booking, and neither kept nor paid back yet.
         refunds_minor: what the refunds that succeeded add up to, one by one.
         entries_minor: the sum of the ledger's entries of each kind.
     """
@@ -68,10 +67,14 @@ class ShowMoney:
     kept_minor: int
     booked_minor: int
     promised_minor: int
-    goodwill_minor: int
-    in_flight_minor: int
     refunds_minor: int
     entries_minor: dict[EntryKind, int]
+
+    @property
+    def in_flight_minor(self) -> int:
+        """Captured, and neither earned nor paid back yet."""
+        earned_minor = self.booked_minor - self.promised_minor + self.kept_minor
+        return self.captured_minor - self.refunded_minor - earned_minor
 
     def disagreements(self) -> list[str]:
         """What does not add up; nothing, when all is well."""
@@ -84,10 +87,6 @@ class ShowMoney:
             "kept by the ledger": (entries[EntryKind.KEPT], self.kept_minor),
             "refunded by the ledger": (refunded, self.refunded_minor),
             "refunded by its refunds": (self.refunds_minor, self.refunded_minor),
-            "in and out": (
-                self.captured_minor + self.promised_minor + self.goodwill_minor,
-                self.booked_minor + self.kept_minor + self.refunded_minor + self.in_flight_minor,
-            ),
         }
         return [
             f"{what}: {one} {self.currency}, and {other} by the payments"
@@ -150,9 +149,12 @@ class PaymentBooks:
         for row in entries:
             kinds = by_currency.setdefault(row["currency"], {})
             kinds[EntryKind(row["kind"])] = row["amount_minor"]
-        money = [ShowMoney(*row.values(), by_currency.pop(row["currency"], {})) for row in payments]
+        money = [
+            ShowMoney(**dict(row), entries_minor=by_currency.pop(row["currency"], {}))
+            for row in payments
+        ]
         # Entries of a currency that no payment has any more are a disagreement of their own.
-        money += [ShowMoney(each, *(0,) * 8, kinds) for each, kinds in by_currency.items()]
+        money += [ShowMoney(each, *(0,) * 6, kinds) for each, kinds in by_currency.items()]
         return sorted(money, key=lambda each: each.currency)
 
     async def raise_alarm(

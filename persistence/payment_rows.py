@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import orjson
 
+from reservation.checkout import Checkout
 from reservation.ids import CustomerId, HoldId, PaymentId, RefundId, ShowId, TenantId
 from reservation.payment import CaptureMode, Claim, Payment, PaymentState
 from reservation.price import LineKind, Price, PriceLine
@@ -25,7 +26,7 @@ class PromoUse(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StoredPayment:
-    """A payment and what else its row has.
+    """A payment with its refunds, and what else its row has.
 
     Shapes:
         price: what the customer agreed to; its lines are the receipt.
@@ -33,11 +34,16 @@ class StoredPayment:
         last_error: what the last try came to, when it came to nothing.
     """
 
-    payment: Payment
+    checkout: Checkout
     price: Price
     promo: PromoUse | None
     charge_ref: str | None
     last_error: str | None
+
+    @property
+    def payment(self) -> Payment:
+        """The payment alone."""
+        return self.checkout.payment
 
 
 def payment_of(row: asyncpg.Record) -> Payment:
@@ -77,12 +83,13 @@ def payment_of(row: asyncpg.Record) -> Payment:
 
 
 def stored_payment_of(row: asyncpg.Record) -> StoredPayment:
-    """The payment and what else a row has, read with ``price_text``."""
+    """What a row of ``payments.sql`` tells of a payment."""
+    refunds = orjson.loads(row["refunds"]) if row["refunds"] is not None else ()
     promo = None
     if row["promo_code_key"] is not None:
         promo = PromoUse(TenantId(row["promo_tenant_id"]), row["promo_code_key"])
     return StoredPayment(
-        payment_of(row),
+        Checkout(payment_of(row), tuple(map(_refund_of, refunds))),
         _price_of(orjson.loads(row["price_text"])),
         promo,
         row["charge_ref"],
@@ -124,6 +131,7 @@ def new_payment_json(payment: Payment, price: Price, promo: PromoUse | None) -> 
 SAVED_FIELDS = (
     "state",
     "state_at_ms",
+    "hold_expires_at_ms",
     "claim",
     "booking_hold_id",
     "provider_ref",
@@ -136,18 +144,23 @@ SAVED_FIELDS = (
     "due_at_ms",
     "attempt_count",
 )
-"""What ``Payments.save`` may change. The rest is fixed, or changed by those who book and refund."""
+"""What ``Payments.save`` may change. The rest is fixed, or follows from bookings and refunds."""
 
 
 def saved_payment_json(after: Payment, charge_ref: str | None, last_error: str | None) -> str:
-    """What ``save_payment`` is told."""
+    """What ``save_checkout`` is told of the payment."""
     record: dict[str, object] = {name: getattr(after, name) for name in SAVED_FIELDS}
     record["charge_ref"], record["last_error"] = charge_ref, last_error
     return orjson.dumps(record).decode()
 
 
-def refund_of(row: Mapping[str, Any] | asyncpg.Record) -> Refund:
-    """The refund that a row tells of."""
+def changed_refunds_json(before: Checkout, after: Checkout) -> str:
+    """The refunds of ``after`` that are new or have changed, for ``save_checkout``."""
+    known = set(before.refunds)
+    return orjson.dumps([each for each in after.refunds if each not in known]).decode()
+
+
+def _refund_of(row: Mapping[str, Any]) -> Refund:
     return Refund(
         RefundId(row["refund_id"]),
         PaymentId(row["payment_id"]),
@@ -155,15 +168,10 @@ def refund_of(row: Mapping[str, Any] | asyncpg.Record) -> Refund:
         row["amount_minor"],
         RefundReason(row["reason"]),
         RefundState(row["state"]),
-        row["state_at_ms"],
+        row["created_at_ms"],
         row["first_asked_at_ms"],
         row["refund_ref"],
     )
-
-
-def refund_json(refund: Refund) -> str:
-    """What ``add_refund`` and ``save_refund`` are told."""
-    return orjson.dumps(refund).decode()
 
 
 def _price_of(stored: dict[str, Any]) -> Price:

@@ -29,18 +29,17 @@ from persistence.payment_rows import (
     SAVED_FIELDS,
     PromoUse,
     StoredPayment,
+    changed_refunds_json,
     new_payment_json,
-    refund_json,
-    refund_of,
     saved_payment_json,
     stored_payment_of,
 )
 from persistence.queries import load_queries
 from persistence.sessions import Pool, reading, writing
+from reservation.checkout import Checkout, returned_minor
 from reservation.ids import CustomerId, HoldId, PaymentId, ShowId
 from reservation.payment import Payment, PaymentState
 from reservation.price import Price
-from reservation.refunds import Refund
 
 _QUERIES = load_queries("payments.sql")
 
@@ -48,8 +47,9 @@ LEASED_AT_ONCE_MAX = 1_000
 PAYMENTS_PER_PAGE_MAX = 1_000
 ERROR_LENGTH_MAX = 1_000
 
-_SAVED = frozenset({*SAVED_FIELDS, "version"})
-_KEPT_FIELDS = tuple(name for name in Payment.__dataclass_fields__ if name not in _SAVED)
+# What went back is counted by the database, from the refunds.
+_MOVING_FIELDS = frozenset({*SAVED_FIELDS, "version", "refunded_minor"})
+_FIXED_FIELDS = tuple(name for name in Payment.__dataclass_fields__ if name not in _MOVING_FIELDS)
 
 
 class BeginOutcome(StrEnum):
@@ -69,16 +69,6 @@ class Begun(NamedTuple):
 
     outcome: BeginOutcome
     stored: StoredPayment | None
-
-
-class RefundOutcome(StrEnum):
-    """What became of a refund to add."""
-
-    ADDED = "added"
-    REPEATED = "repeated"  #: It was added before.
-    OTHER_CONTENT = "other_content"  #: Its number was used for another refund.
-    BEYOND_CAPTURED = "beyond_captured"  #: All refunds together would be more than was taken.
-    NOT_FOUND = "not_found"  #: There is no such payment.
 
 
 class Payments:
@@ -171,74 +161,53 @@ class Payments:
 
     async def save(
         self,
-        before: Payment,
-        after: Payment,
+        before: Checkout,
+        after: Checkout,
         *,
         charge_ref: str | None = None,
         last_error: str | None = None,
         keeps_lease: bool = False,
-    ) -> Payment | None:
-        """Change a payment that is still as ``before``.
+    ) -> Checkout | None:
+        """Change a payment and its refunds, if the payment is still as ``before``.
 
         Args:
             charge_ref: what captures and refunds name; None leaves it as it is.
             keeps_lease: whoever leased it goes on with it; otherwise its lease ends here.
 
         Returns:
-            The payment as it is now, or None when somebody else moved it meanwhile: nothing
+            The checkout as it is now, or None when somebody else moved it meanwhile: nothing
             changed, read it again.
 
         Raises:
-            asyncpg.PostgresError: ``after`` is where no payment goes from ``before`` (HF003).
+            asyncpg.PostgresError: a bug, and nothing changed: no payment goes that way (HF003), or
+                its refunds are more than was captured (HF008).
         """
-        for name in _KEPT_FIELDS:
-            assert getattr(before, name) == getattr(after, name), f"{name} is not for saving"
+        for name in _FIXED_FIELDS:
+            is_same = getattr(before.payment, name) == getattr(after.payment, name)
+            assert is_same, f"{name} is not for saving"
         error = last_error and last_error.replace("\0", "")[:ERROR_LENGTH_MAX]
         async with writing(self._pool) as connection:
             version = await connection.fetchval(
-                _QUERIES["save_payment"],
-                before.payment_id,
-                before.version,
-                before.state,
-                saved_payment_json(after, charge_ref, error),
+                _QUERIES["save_checkout"],
+                before.payment.payment_id,
+                before.payment.version,
+                before.payment.state,
+                saved_payment_json(after.payment, charge_ref, error),
+                changed_refunds_json(before, after),
                 keeps_lease,
             )
-        return None if version is None else replace(after, version=version)
+        if version is None:
+            return None
+        return replace(
+            after,
+            payment=replace(after.payment, version=version, refunded_minor=returned_minor(after)),
+        )
 
     async def wake(self, payment_id: PaymentId) -> bool:
         """Make a payment due, because its provider has news; False when there is no such one."""
         async with writing(self._pool) as connection:
             is_there: bool = await connection.fetchval(_QUERIES["wake_payment"], payment_id)
         return is_there
-
-    # -- paying back --------------------------------------------------------------------
-
-    async def add_refund(self, refund: Refund) -> RefundOutcome:
-        """Decide that money goes back, before anybody asks the provider. Its payment gets due.
-
-        A refund that somebody made past this house is added as it is, SUCCEEDED.
-        """
-        async with writing(self._pool) as connection:
-            verdict = await connection.fetchval(_QUERIES["add_refund"], refund_json(refund))
-        return RefundOutcome(verdict)
-
-    async def save_refund(self, before: Refund, after: Refund) -> bool:
-        """Change a refund that is still as ``before``; False, and nothing changed, when it is not.
-
-        Its payment has another version afterwards, and another ``refunded_minor`` when money has
-        gone back or come back.
-        """
-        async with writing(self._pool) as connection:
-            is_saved: bool = await connection.fetchval(
-                _QUERIES["save_refund"], refund_json(before), refund_json(after)
-            )
-        return is_saved
-
-    async def refunds_of(self, payment_id: PaymentId) -> list[Refund]:
-        """A payment's refunds, in the order of their numbers."""
-        async with reading(self._pool) as connection:
-            rows = await connection.fetch(_QUERIES["list_refunds"], payment_id)
-        return [refund_of(row) for row in rows]
 
     async def _find(self, query: str, *arguments: object) -> StoredPayment | None:
         found = await self._fetch(query, *arguments)

@@ -3,6 +3,7 @@
     Postgres says                                   the store says
     HF004: a newer epoch owns some shows            ShowsLost
     HF005: the plan has become too small            PlanTooSmall
+    HF006: a payment cannot be booked with          that error: its show alone is Diverged
     no answer, session lost, server stopping        StoreSilent, and the session is dropped
     locked, out of space, too many connections      StoreBusy
     any other error                                 that error: nothing was written

@@ -6,67 +6,69 @@ SELECT verdict, payment_id FROM begin_payment($1::text::jsonb);
 
 -- name: find_payment
 -- One payment.
-SELECT *, price::text AS price_text FROM payment WHERE payment_id = $1;
+SELECT p.*, p.price::text AS price_text, (SELECT json_agg(r ORDER BY r.number) FROM refund r
+    WHERE r.payment_id = p.payment_id) AS refunds
+FROM payment p WHERE payment_id = $1;
 
 -- name: find_payment_of_hold
 -- The payment that a hold was booked with, else the one that is alive, else the newest.
-SELECT *, price::text AS price_text FROM payment
-WHERE hold_id = $1 OR payment_id = (SELECT payment FROM booking WHERE hold_id = $1)
+SELECT p.*, p.price::text AS price_text, (SELECT json_agg(r ORDER BY r.number) FROM refund r
+    WHERE r.payment_id = p.payment_id) AS refunds
+FROM payment p
+WHERE hold_id = $1 OR payment_id = (SELECT b.payment FROM booking b WHERE b.hold_id = $1)
 ORDER BY booking_hold_id = $1 DESC NULLS LAST, is_alive DESC, created_at_ms DESC
 LIMIT 1;
 
 -- name: find_payment_by_provider_ref
 -- The payment that a provider's object is of.
-SELECT *, price::text AS price_text FROM payment WHERE provider = $1 AND provider_ref = $2;
+SELECT p.*, p.price::text AS price_text, (SELECT json_agg(r ORDER BY r.number) FROM refund r
+    WHERE r.payment_id = p.payment_id) AS refunds
+FROM payment p WHERE provider = $1 AND provider_ref = $2;
 
 -- name: list_payments_by_customer
 -- A customer's payments, the newest first.
-SELECT *, price::text AS price_text FROM payment
+SELECT p.*, p.price::text AS price_text, (SELECT json_agg(r ORDER BY r.number) FROM refund r
+    WHERE r.payment_id = p.payment_id) AS refunds
+FROM payment p
 WHERE customer_id = $1 AND (created_at_ms, payment_id) < ($2, $3)
 ORDER BY created_at_ms DESC, payment_id DESC
 LIMIT $4;
 
 -- name: list_payments_of_show
 -- A show's payments after one, in the order of their ids.
-SELECT *, price::text AS price_text FROM payment
+SELECT p.*, p.price::text AS price_text, (SELECT json_agg(r ORDER BY r.number) FROM refund r
+    WHERE r.payment_id = p.payment_id) AS refunds
+FROM payment p
 WHERE payment_id > $2 AND payment_id <= payments_to($1)
 ORDER BY payment_id
 LIMIT $3;
 
 -- name: list_unfinished_payments
 -- Payments that are not at their end and have not moved for some time, the oldest first.
-SELECT *, price::text AS price_text FROM payment
+SELECT p.*, p.price::text AS price_text, (SELECT json_agg(r ORDER BY r.number) FROM refund r
+    WHERE r.payment_id = p.payment_id) AS refunds
+FROM payment p
 WHERE is_unfinished AND state_at_ms < $1
 ORDER BY created_at_ms, payment_id
 LIMIT $2;
 
 -- name: lease_payments
 -- Take payments that are due.
-SELECT *, price::text AS price_text FROM lease_payments($1, $2, $3);
+SELECT p.*, p.price::text AS price_text, (SELECT json_agg(r ORDER BY r.number) FROM refund r
+    WHERE r.payment_id = p.payment_id) AS refunds
+FROM lease_payments($1, $2, $3) p;
 
 -- name: next_due_at
 -- When the next payment is due that nobody has; NULL when none is.
-SELECT min(greatest(due_at_ms, lease_until_ms)) FROM payment WHERE due_at_ms IS NOT NULL;
+SELECT min(greatest(due_at_ms, lease_until_ms)) FROM payment p WHERE due_at_ms IS NOT NULL;
 
--- name: save_payment
--- Change a payment that is still as it was; its new version, or NULL.
-SELECT save_payment($1, $2, $3, $4::text::jsonb, $5);
+-- name: save_checkout
+-- Change a payment and its refunds, if the payment is as it was; its new version, or NULL.
+SELECT save_checkout($1, $2, $3, $4::text::jsonb, $5::text::jsonb, $6);
 
 -- name: wake_payment
 -- Something was heard of a payment.
 SELECT wake_payment($1);
-
--- name: add_refund
--- Decide that money goes back; says what became of it.
-SELECT add_refund($1::text::jsonb);
-
--- name: save_refund
--- Change a refund that is still as it was.
-SELECT save_refund($1::text::jsonb, $2::text::jsonb);
-
--- name: list_refunds
--- The refunds of a payment, in their order.
-SELECT * FROM refund WHERE payment_id = $1 ORDER BY number;
 
 -- name: list_entries
 -- A show's ledger after an entry.
@@ -92,10 +94,6 @@ SELECT coalesce(p.paid_currency, p.currency)::text AS currency,
     coalesce(sum(p.amount_minor) FILTER (WHERE b.hold_id IS NOT NULL), 0)::bigint AS booked_minor,
     coalesce(sum(p.amount_minor - p.captured_minor) FILTER (WHERE p.state = 'booked'
         AND b.hold_id IS NOT NULL), 0)::bigint AS promised_minor,
-    coalesce(sum(p.captured_minor - p.refunded_minor - coalesce(p.kept_minor, 0))
-        FILTER (WHERE b.hold_id IS NULL), 0)::bigint AS in_flight_minor,
-    coalesce(sum(p.refunded_minor) FILTER (WHERE b.hold_id IS NOT NULL), 0)::bigint
-        AS goodwill_minor,
     coalesce(sum((SELECT sum(r.amount_minor) FROM refund r WHERE r.payment_id = p.payment_id
         AND r.state = 'succeeded')), 0)::bigint AS refunds_minor
 FROM payment p

@@ -15,8 +15,11 @@ import pytest
 from persistence.codec import decode_events
 from persistence.journal import Activation, Journal
 from persistence.memory_journal import MemoryJournal, MemoryStore
+from persistence.payments import Payments
 from persistence.postgres_journal import PostgresJournal
+from persistence.sessions import open_pool
 from reservation.audit import Auditor, JournalEntry
+from reservation.checkout import Checkout
 from reservation.events import (
     Arrangement,
     BookingCancelled,
@@ -36,12 +39,22 @@ from reservation.events import (
 )
 from reservation.faults import Diverged, Fault, Fenced, PlanTooSmall
 from reservation.hold import HoldState
-from reservation.ids import ChannelId, CustomerId, HoldId, booking_id_of, derive_hold_id
+from reservation.ids import (
+    ChannelId,
+    CustomerId,
+    HoldId,
+    PaymentId,
+    booking_id_of,
+    derive_hold_id,
+)
+from reservation.payment import CaptureMode, Payment, PaymentState
+from reservation.refund_terms import RefundTerms
 from reservation.route import Segment
 from reservation.seat_assignment import SeatChooser
 from reservation.seat_map import SeatMap
 from reservation.show import Show
 from tests.support.histories import RandomLife, make_show
+from tests.support.stored_payments import begun, new_payment, read
 from tests.support.transcript import assert_books_agree, replayed, state_of
 
 Rows = list[tuple[int, int, list[Event]]]
@@ -68,6 +81,14 @@ class Store(Protocol):
         """(seq, epoch, events) of a show's journal."""
         ...
 
+    async def put_payment(self, payment: Payment) -> None:
+        """Bring a payment that nothing was booked with to where it is now."""
+        ...
+
+    async def payment(self, payment_id: PaymentId) -> Payment:
+        """A payment as it is stored."""
+        ...
+
 
 class InMemory:
     def __init__(self) -> None:
@@ -85,6 +106,14 @@ class InMemory:
 
     async def rows(self, show: Show) -> Rows:
         return [(e.seq, e.epoch, list(e.events)) for e in self._store.entries(show.show_id)]
+
+    async def put_payment(self, payment: Payment) -> None:
+        self._store.payments.put(payment)
+
+    async def payment(self, payment_id: PaymentId) -> Payment:
+        payment = self._store.payments.find(payment_id)
+        assert payment is not None
+        return payment
 
 
 class OnPostgres:
@@ -112,6 +141,22 @@ class OnPostgres:
             "SELECT seq, epoch, events FROM journal WHERE show_id = $1 ORDER BY seq", show.show_id
         )
         return [(row[0], row[1], decode_events(row[2])) for row in records]
+
+    async def put_payment(self, payment: Payment) -> None:
+        async with self._payments() as payments:
+            first = replace(payment, state=PaymentState.CREATED, captured_minor=0, version=0)
+            stored = await begun(payments, first)
+            assert await payments.save(stored.checkout, Checkout(payment)) is not None
+
+    async def payment(self, payment_id: PaymentId) -> Payment:
+        async with self._payments() as payments:
+            return (await read(payments, payment_id)).payment
+
+    @asynccontextmanager
+    async def _payments(self) -> AsyncIterator[Payments]:
+        pool = await open_pool(self._dsn, "contract payments", size_max=1)
+        yield Payments(pool)
+        await pool.close()
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -553,6 +598,123 @@ async def test_a_contradiction_is_refused_whatever_its_writer_believes(
     assert state_of(restore(SHOW, activation)) == state_of(map_after(SHOW, before))
     assert activation.seq == len(await store.rows(SHOW)) == (1 if before else 0)
     assert await journal.append(SHOW.show_id, [held(90, 7)]) == activation.seq + 1
+
+
+# -- payments -------------------------------------------------------------------------------------
+
+AUTHORISED = replace(new_payment(1, show=SHOW, customer=ANN), state=PaymentState.AUTHORISED)
+CAPTURED = replace(
+    new_payment(2, show=SHOW, customer=ANN, mode=CaptureMode.AUTOMATIC),
+    state=PaymentState.CAPTURED,
+    captured_minor=1_000,
+)
+
+
+def paid_with(number: int, payment: Payment) -> BookingConfirmed:
+    return confirmed(number)._replace(payment=payment.payment_id)
+
+
+@pytest.mark.parametrize("payment", [AUTHORISED, CAPTURED], ids=["authorised", "captured"])
+@pytest.mark.parametrize("terms", RefundTerms)
+@pytest.mark.parametrize("batches", [1, 2, 3])
+async def test_a_booking_moves_its_payment_and_so_does_its_cancellation(
+    store: Store, payment: Payment, terms: RefundTerms, batches: int
+) -> None:
+    journal = store.open()
+    await journal.activate(SHOW)
+    await store.put_payment(payment)
+    events: list[Event] = [held(1, 0), paid_with(1, payment), cancelled(1)._replace(refund=terms)]
+    parts = {1: [events], 2: [events[:2], events[2:]], 3: [[each] for each in events]}
+    seen = []
+    for part in parts[batches]:
+        await journal.append(SHOW.show_id, part)
+        seen.append(await store.payment(payment.payment_id))
+    booked = PaymentState.BOOKED if payment is AUTHORISED else PaymentState.SETTLED
+    assert (seen[-1].state, seen[-1].booking_hold_id) == (booked, hold_id(1))
+    assert (seen[-1].refund_terms, seen[-1].cancelled_at_ms) == (terms, AT_MS + 4_000)
+    assert seen[-1].due_at_ms == AT_MS + 4_000
+    if batches > 1:
+        assert (seen[-2].state, seen[-2].cancelled_at_ms) == (booked, None)
+        assert seen[-2].due_at_ms == seen[-2].state_at_ms == AT_MS + 3_000
+        assert seen[-2].version < seen[-1].version
+    activation = await store.open().activate(SHOW)
+    assert state_of(restore(SHOW, activation)) == state_of(map_after(SHOW, events))
+
+
+UNUSABLE = {
+    "nobody paid": replace(AUTHORISED, state=PaymentState.OPEN),
+    "it is to be voided": replace(AUTHORISED, state=PaymentState.VOID_DUE),
+    "it is to be refunded": replace(CAPTURED, state=PaymentState.REFUND_DUE),
+    "less was captured": replace(CAPTURED, captured_minor=999),
+    "it is of another show": replace(
+        new_payment(1, show=OTHER, customer=ANN), state=PaymentState.AUTHORISED
+    ),
+    "it is another customer's": replace(
+        new_payment(1, show=SHOW, customer=CustomerId("cus_bob")), state=PaymentState.AUTHORISED
+    ),
+    "it is not there": None,
+}
+
+
+@pytest.mark.parametrize("in_one_batch", [False, True])
+@pytest.mark.parametrize("why", UNUSABLE)
+async def test_a_booking_with_a_payment_that_cannot_be_used_is_refused(
+    store: Store, why: str, in_one_batch: bool
+) -> None:
+    payment = UNUSABLE[why]
+    journal = store.open()
+    await journal.activate(SHOW)
+    await journal.activate(OTHER)
+    if payment is not None:
+        await store.put_payment(payment)
+        before = await store.payment(payment.payment_id)
+    wrong = paid_with(1, payment or AUTHORISED)
+    if in_one_batch:
+        refused = journal.append(SHOW.show_id, [held(1, 0), wrong])
+    else:
+        await journal.append(SHOW.show_id, [held(1, 0)])
+        refused = journal.append(SHOW.show_id, [wrong])
+    neighbour = journal.append(OTHER.show_id, [held(1, 0, show=OTHER)])
+    assert type(await fault_of(refused)) is Diverged
+    assert await neighbour == 1
+    stored = map_after(SHOW, [] if in_one_batch else [held(1, 0)])
+    assert state_of(restore(SHOW, await journal.activate(SHOW))) == state_of(stored)
+    if payment is not None:
+        assert await store.payment(payment.payment_id) == before
+
+
+async def test_one_payment_is_used_once(store: Store) -> None:
+    journal = store.open()
+    await journal.activate(SHOW)
+    await store.put_payment(AUTHORISED)
+    await journal.append(SHOW.show_id, [held(1, 0), held(2, 1), held(3, 2)])
+    both = journal.append(SHOW.show_id, [paid_with(1, AUTHORISED), paid_with(2, AUTHORISED)])
+    assert type(await fault_of(both)) is Diverged
+    await journal.activate(SHOW)
+    await journal.append(SHOW.show_id, [paid_with(2, AUTHORISED)])
+    third = journal.append(SHOW.show_id, [paid_with(3, AUTHORISED)])
+    assert type(await fault_of(third)) is Diverged
+    assert (await store.payment(AUTHORISED.payment_id)).booking_hold_id == hold_id(2)
+
+
+async def test_shows_of_one_batch_are_paid_each_by_its_own_payment(store: Store) -> None:
+    shows = [make_show(f"paid {number}") for number in range(4)]
+    journal = store.open()
+    paid = []
+    for show in shows:
+        await journal.activate(show)
+        payment = new_payment(1, show=show, customer=ANN)
+        paid.append(replace(payment, state=PaymentState.AUTHORISED))
+        await store.put_payment(paid[-1])
+    futures = []
+    for show, payment in zip(shows, paid, strict=True):
+        claim = held(1, 0, show=show)
+        booking_id = booking_id_of(claim.hold_id)
+        booked = BookingConfirmed(claim.hold_id, booking_id, ANN, payment.payment_id, 1_000, AT_MS)
+        futures.append(journal.append(show.show_id, [claim, booked]))
+    assert await asyncio.gather(*futures) == [1] * 4
+    for payment in paid:
+        assert (await store.payment(payment.payment_id)).state is PaymentState.BOOKED
 
 
 SECOND_LIVES = {

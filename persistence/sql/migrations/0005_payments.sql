@@ -10,6 +10,7 @@
 --   HF003  a payment or a refund went backwards, or changed what never changes
 --   HF006  a payment to book with is not there, or cannot be used any more
 --   HF007  an entry of the ledger was to be changed
+--   HF008  all refunds of a payment together would be more than was captured
 --
 -- All instants are Unix milliseconds, all amounts minor units of their currency.
 
@@ -98,13 +99,13 @@ CREATE TABLE refund (
     refund_id         text COLLATE "C" PRIMARY KEY
                       CHECK (refund_id ~ '^rfd_[0-9a-hjkmnp-tv-z]{32}[0-9]{2}$'),
     payment_id        text COLLATE "C" NOT NULL REFERENCES payment,
-    number            integer NOT NULL,
+    number            integer NOT NULL CHECK (number BETWEEN 1 AND 99),
     amount_minor      bigint NOT NULL CHECK (amount_minor > 0),
     reason            text NOT NULL CHECK (reason IN
                       ('cancelled', 'not_booked', 'excess', 'foreign')),
     state             text NOT NULL
                       CHECK (state IN ('due', 'requested', 'succeeded', 'failed')),
-    state_at_ms       bigint NOT NULL,
+    created_at_ms     bigint NOT NULL,
     first_asked_at_ms bigint,
     refund_ref        text COLLATE "C" CHECK (char_length(refund_ref) BETWEEN 1 AND 255),
     CHECK (refund_id = 'rfd_' || substr(payment_id, 5) || lpad(number::text, 2, '0'))
@@ -192,12 +193,12 @@ CREATE FUNCTION may_follow(p_before text, p_after text, p_is_cancelled boolean) 
 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN CASE p_before
     WHEN 'created' THEN p_after NOT IN ('created', 'booked', 'settled')
     WHEN 'open' THEN p_after NOT IN ('created', 'booked', 'settled')
-    WHEN 'failed' THEN p_after NOT IN ('created', 'booked', 'settled')
-    WHEN 'authorised' THEN p_after NOT IN ('created', 'open', 'settled')
+    WHEN 'failed' THEN p_after NOT IN ('created', 'open', 'booked', 'settled')
+    WHEN 'authorised' THEN p_after IN ('captured', 'booked', 'void_due', 'refund_due', 'refunded')
     WHEN 'captured' THEN p_after IN ('settled', 'refund_due', 'refunded')
-    WHEN 'booked' THEN p_after = 'settled' OR p_is_cancelled AND p_after IN ('void_due', 'voided')
-    WHEN 'void_due' THEN p_after IN ('voided', 'captured', 'refund_due', 'refunded')
-    WHEN 'voided' THEN p_after = 'refund_due'
+    WHEN 'booked' THEN p_after = 'settled' OR p_is_cancelled AND p_after = 'voided'
+    WHEN 'void_due' THEN p_after IN ('voided', 'refund_due', 'refunded')
+    WHEN 'voided' THEN p_after IN ('refund_due', 'refunded')
     WHEN 'refund_due' THEN p_after = 'refunded'
     WHEN 'refunded' THEN p_after = 'refund_due'
     ELSE false END;
@@ -234,8 +235,9 @@ CREATE TRIGGER payment_is_in_the_ledger AFTER UPDATE ON payment
 
 CREATE FUNCTION refund_only_moves_forward() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF (NEW.refund_id, NEW.payment_id, NEW.amount_minor, NEW.reason)
-        IS DISTINCT FROM (OLD.refund_id, OLD.payment_id, OLD.amount_minor, OLD.reason)
+    IF (NEW.refund_id, NEW.payment_id, NEW.amount_minor, NEW.reason, NEW.created_at_ms)
+        IS DISTINCT FROM
+        (OLD.refund_id, OLD.payment_id, OLD.amount_minor, OLD.reason, OLD.created_at_ms)
         OR (OLD.first_asked_at_ms IS NOT NULL
             AND NEW.first_asked_at_ms IS DISTINCT FROM OLD.first_asked_at_ms)
         OR (OLD.refund_ref IS NOT NULL AND NEW.refund_ref IS DISTINCT FROM OLD.refund_ref)
@@ -336,14 +338,18 @@ BEGIN
         RETURNING p.*;
 END $$;
 
--- Change a payment that is still as its changer knows it; NULL when it is not. Nothing becomes
--- booked here, and nothing becomes settled that was not booked: append_batch does that.
-CREATE FUNCTION save_payment(
-    p_payment_id text, p_version integer, p_state_before text, p_after jsonb, p_keeps_lease boolean
+-- Change a payment and its refunds, when the payment is still as its changer knows it; NULL when it
+-- is not. Nothing becomes booked here, and nothing becomes settled that was not booked:
+-- append_batch does that. p_refunds: the ones that are new or have changed.
+CREATE FUNCTION save_checkout(
+    p_payment_id text, p_version integer, p_state_before text, p_after jsonb, p_refunds jsonb,
+    p_keeps_lease boolean
 ) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
-    v_after   payment := jsonb_populate_record(NULL::payment, p_after);
-    v_version integer;
+    v_after    payment := jsonb_populate_record(NULL::payment, p_after);
+    v_captured bigint;
+    v_version  integer;
+    v_promises boolean;
 BEGIN
     IF v_after.state <> p_state_before AND (v_after.state = 'booked'
         OR (v_after.state = 'settled' AND p_state_before <> 'booked')) THEN
@@ -351,19 +357,39 @@ BEGIN
             v_after.state USING ERRCODE = 'HF003', DETAIL = p_payment_id;
     END IF;
     UPDATE payment p SET state = v_after.state, state_at_ms = v_after.state_at_ms,
-        claim = v_after.claim, booking_hold_id = v_after.booking_hold_id,
-        provider_ref = v_after.provider_ref, is_noticed = v_after.is_noticed,
+        hold_expires_at_ms = v_after.hold_expires_at_ms, claim = v_after.claim,
+        booking_hold_id = v_after.booking_hold_id, provider_ref = v_after.provider_ref,
         charge_ref = coalesce(v_after.charge_ref, p.charge_ref),
-        seen_at_ms = v_after.seen_at_ms, is_uncollectable = v_after.is_uncollectable,
-        captured_minor = v_after.captured_minor, kept_minor = v_after.kept_minor,
-        paid_currency = v_after.paid_currency, due_at_ms = v_after.due_at_ms,
-        attempt_count = v_after.attempt_count, last_error = v_after.last_error,
-        version = p.version + 1,
+        is_noticed = v_after.is_noticed, seen_at_ms = v_after.seen_at_ms,
+        is_uncollectable = v_after.is_uncollectable, captured_minor = v_after.captured_minor,
+        kept_minor = v_after.kept_minor, paid_currency = v_after.paid_currency,
+        due_at_ms = v_after.due_at_ms, attempt_count = v_after.attempt_count,
+        last_error = v_after.last_error, version = p.version + 1,
         lease_owner = CASE WHEN p_keeps_lease THEN p.lease_owner END,
         lease_until_ms = CASE WHEN p_keeps_lease THEN p.lease_until_ms END
     WHERE p.payment_id = p_payment_id AND p.version = p_version AND p.state = p_state_before
-    RETURNING p.version INTO v_version;
-    RETURN v_version;
+    RETURNING p.version, p.captured_minor INTO v_version, v_captured;
+    IF v_version IS NULL OR p_refunds = '[]' THEN
+        RETURN v_version;
+    END IF;
+    v_promises := EXISTS (SELECT FROM jsonb_populate_recordset(NULL::refund, p_refunds) w
+        WHERE w.state = 'due'
+            AND NOT EXISTS (SELECT FROM refund k WHERE k.refund_id = w.refund_id));
+    INSERT INTO refund AS r (refund_id, payment_id, number, amount_minor, reason, state,
+            created_at_ms, first_asked_at_ms, refund_ref)
+        SELECT w.refund_id, p_payment_id, w.number, w.amount_minor, w.reason, w.state,
+            w.created_at_ms, w.first_asked_at_ms, w.refund_ref
+        FROM jsonb_populate_recordset(NULL::refund, p_refunds) w ORDER BY w.number
+        ON CONFLICT (refund_id) DO UPDATE SET state = EXCLUDED.state,
+            amount_minor = EXCLUDED.amount_minor, reason = EXCLUDED.reason,
+            first_asked_at_ms = EXCLUDED.first_asked_at_ms, refund_ref = EXCLUDED.refund_ref;
+    -- What somebody else paid back at the provider is a fact, whatever was promised before.
+    IF v_promises AND v_captured < (SELECT sum(amount_minor) FROM refund
+            WHERE payment_id = p_payment_id AND state <> 'failed') THEN
+        RAISE EXCEPTION 'refund: all together are more than was captured'
+            USING ERRCODE = 'HF008', DETAIL = p_payment_id;
+    END IF;
+    RETURN (SELECT version FROM payment WHERE payment_id = p_payment_id);
 END $$;
 
 -- Something was heard of a payment: look at it now. Whoever has it leased notices, because what he
@@ -375,57 +401,6 @@ BEGIN
             version = p.version + 1
         WHERE p.payment_id = p_payment_id;
     RETURN FOUND;
-END $$;
-
--- Decide that money goes back. All refunds that have not failed stay within what was captured. One
--- that somebody else made at the provider is a fact, whatever was decided here meanwhile.
--- verdict: added, repeated, other_content, beyond_captured, not_found.
-CREATE FUNCTION add_refund(p_new jsonb) RETURNS text LANGUAGE plpgsql SECURITY DEFINER AS $$
-DECLARE
-    v_new     refund := jsonb_populate_record(NULL::refund, p_new);
-    v_known   refund;
-    v_payment payment;
-BEGIN
-    SELECT * INTO v_payment FROM payment WHERE payment_id = v_new.payment_id FOR UPDATE;
-    IF NOT FOUND THEN
-        RETURN 'not_found';
-    END IF;
-    SELECT * INTO v_known FROM refund WHERE refund_id = v_new.refund_id;
-    IF FOUND THEN
-        RETURN CASE WHEN (v_known.payment_id, v_known.amount_minor, v_known.reason)
-            = (v_new.payment_id, v_new.amount_minor, v_new.reason)
-            THEN 'repeated' ELSE 'other_content' END;
-    END IF;
-    IF v_new.amount_minor > v_payment.captured_minor
-        - (SELECT coalesce(sum(amount_minor), 0) FROM refund
-           WHERE payment_id = v_new.payment_id AND (state = 'succeeded'
-               OR v_new.state <> 'succeeded' AND state <> 'failed')) THEN
-        RETURN 'beyond_captured';
-    END IF;
-    UPDATE payment SET due_at_ms = least(due_at_ms, house_now_ms()), version = version + 1
-        WHERE payment_id = v_new.payment_id;
-    INSERT INTO refund SELECT v_new.*;
-    RETURN 'added';
-END $$;
-
--- Change a refund that is still as its changer knows it. Its payment is as new as it is, so that
--- whoever decided by the old one notices.
-CREATE FUNCTION save_refund(p_before jsonb, p_after jsonb) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER AS $$
-DECLARE
-    v_before refund := jsonb_populate_record(NULL::refund, p_before);
-    v_after  refund := jsonb_populate_record(NULL::refund, p_after);
-BEGIN
-    -- The payment first, as everywhere.
-    PERFORM FROM payment WHERE payment_id = v_before.payment_id FOR UPDATE;
-    UPDATE refund r SET state = v_after.state, state_at_ms = v_after.state_at_ms,
-        first_asked_at_ms = v_after.first_asked_at_ms, refund_ref = v_after.refund_ref
-    WHERE r.refund_id = v_before.refund_id AND r IS NOT DISTINCT FROM v_before;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    UPDATE payment SET version = version + 1 WHERE payment_id = v_before.payment_id;
-    RETURN true;
 END $$;
 
 -- What somebody has to look at. One open alarm for one thing; seen again, it counts.
@@ -703,13 +678,13 @@ BEGIN
             booked_at_ms = w.at_ms, cancelled_at_ms = w.cancelled_at_ms,
             refund_terms = CASE WHEN w.cancelled_at_ms IS NOT NULL
                 THEN coalesce(w.refund, 'policy') END,
-            due_at_ms = least(p.due_at_ms, w.at_ms), version = p.version + 1
+            due_at_ms = coalesce(w.cancelled_at_ms, w.at_ms), version = p.version + 1
         FROM jsonb_to_recordset(v_used) AS w(payment text, show_id text, customer_id text,
             hold_id text, at_ms bigint, cancelled_at_ms bigint, refund text)
         WHERE p.payment_id = w.payment AND p.show_id = w.show_id
             AND p.customer_id = w.customer_id AND (p.state = 'authorised'
-                OR p.state = 'captured' AND p.captured_minor = p.amount_minor
-                    AND p.refunded_minor = 0);
+                OR p.state = 'captured'
+                    AND p.captured_minor - p.refunded_minor >= p.amount_minor);
         GET DIAGNOSTICS v_done = ROW_COUNT;
         IF v_done <> jsonb_array_length(v_used) THEN
             PERFORM refuse('HF006',
@@ -720,7 +695,7 @@ BEGIN
     IF v_cancelled IS NOT NULL THEN
         UPDATE payment p SET cancelled_at_ms = w.at_ms,
             refund_terms = coalesce(w.refund, 'policy'), attempt_count = 0,
-            due_at_ms = least(p.due_at_ms, w.at_ms), version = p.version + 1
+            due_at_ms = w.at_ms, version = p.version + 1
         FROM jsonb_to_recordset(v_cancelled)
             AS w(payment text, hold_id text, at_ms bigint, refund text)
         WHERE p.payment_id = w.payment AND p.booking_hold_id = w.hold_id
@@ -823,8 +798,8 @@ BEGIN
     FOR v_function IN
         SELECT p.oid::regprocedure FROM pg_catalog.pg_proc p
         WHERE p.pronamespace = current_schema()::regnamespace
-            AND p.proname IN ('begin_payment', 'lease_payments', 'save_payment', 'wake_payment',
-                'add_refund', 'save_refund', 'raise_alarm', 'resolve_alarm', 'receive_webhook',
+            AND p.proname IN ('begin_payment', 'lease_payments', 'save_checkout', 'wake_payment',
+                'raise_alarm', 'resolve_alarm', 'receive_webhook',
                 'take_webhooks', 'finish_webhook', 'lease_refund_job', 'advance_refund_job',
                 'name_refund_requester', 'take_promo_use', 'give_promo_use_back',
                 'keep_promo_use', 'write_entry', 'settle_payments', 'start_refund_jobs')
@@ -840,8 +815,8 @@ BEGIN
             current_schema());
     END LOOP;
 END $$;
-GRANT EXECUTE ON FUNCTION begin_payment, lease_payments, save_payment, wake_payment, add_refund,
-    save_refund, raise_alarm, resolve_alarm, receive_webhook, take_webhooks, finish_webhook,
+GRANT EXECUTE ON FUNCTION begin_payment, lease_payments, save_checkout, wake_payment, raise_alarm,
+    resolve_alarm, receive_webhook, take_webhooks, finish_webhook,
     lease_refund_job, advance_refund_job, name_refund_requester, take_promo_use,
     give_promo_use_back, keep_promo_use TO housefull_application;
 GRANT SELECT ON payment, refund, ledger_entry, payment_alarm, webhook_inbox, refund_job, promo_use,
