@@ -82,7 +82,6 @@ def payment_of(intent: Mapping[str, Any], publishable_key: str) -> ProviderPayme
         captured_minor=captured_minor,
         refunded_minor=_refunded_minor(charge, captured_minor),
         created_at_ms=int(intent["created"]) * 1_000,
-        charge_ref=charge.get("id") if isinstance(charge, Mapping) else charge,
         client_data=client_data,
     )
 

@@ -357,3 +357,34 @@ async def test_a_success_that_is_not_understood_may_have_happened(
         with pytest.raises(GatewayBusy):
             await gateway.fetch("ref_1")
         await gateway.close()
+
+
+async def test_while_a_bank_thinks_a_refused_cancellation_is_no_answer() -> None:
+    intent = {"id": "pi_1", "amount": 5_000, "currency": "usd", "created": 1}
+    refusal = {"error": {"code": "payment_intent_unexpected_state", "message": "no"}}
+    states = {
+        "processing": GatewayBusy,
+        "succeeded": GatewayRefused,
+        "requires_capture": GatewayRefused,
+        "canceled": None,
+    }
+    for status, fault in states.items():
+
+        async def behave(
+            head: str,
+            reader: asyncio.StreamReader,
+            writer: asyncio.StreamWriter,
+            shown: dict[str, object] = {**intent, "status": status},  # noqa: B006 - read only.
+        ) -> None:
+            told = answer(200, shown) if head.startswith("GET") else answer(400, refusal)
+            await told(head, reader, writer)
+
+        async with running(Provider(behave)) as url:
+            gateway = stripe_at(url)
+            if fault is None:
+                await gateway.cancel(PAYMENT, "void:1")
+            else:
+                with pytest.raises(fault) as raised:
+                    await gateway.cancel(PAYMENT, "void:1")
+                assert type(raised.value) is fault
+            await gateway.close()

@@ -41,6 +41,7 @@ METHODS = {
     "succeeds": "pm_card_visa",
     "declined": "pm_card_visa_chargeDeclined",
     "challenged": "pm_card_threeDSecure2Required",
+    "takes days": "pm_usBankAccount_success",
     "refund pends": "pm_card_pendingRefund",
 }
 
