@@ -30,7 +30,8 @@ _BACKLOG = 2_048
 
 def listen(port: int) -> socket.socket:
     """A listening socket, on this machine only; port 0 means any that is free."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # The protocol is named because only then does asyncio send small answers at once.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((HOST, port))
     listener.listen(_BACKLOG)
@@ -55,6 +56,12 @@ def make_server(sandbox: Sandbox) -> uvicorn.Server:
         proxy_headers=False,
     )
     return uvicorn.Server(config)
+
+
+async def until_started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+    """Return once the server answers, or has ended."""
+    while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.002)
 
 
 def describe(sandbox: Sandbox) -> dict[str, str]:
@@ -82,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.until_stdin_closes:
         _end_with_stdin(server)
     described = orjson.dumps(describe(sandbox)).decode()
-    asyncio.run(_serve(server, listener, lambda: _announce(described, options.url_file)))
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        runner.run(_serve(server, listener, lambda: _announce(described, options.url_file)))
     return 0
 
 
@@ -90,8 +98,7 @@ async def _serve(
     server: uvicorn.Server, listener: socket.socket, announce: Callable[[], None]
 ) -> None:
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.005)
+    await until_started(server, serving)
     if server.started:
         announce()
     # A signal ends ``serve``, which then passes it on to this process.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from integrations.sandbox.razorpay_api import RazorpayApi, RazorpayDesk
 from integrations.sandbox.razorpay_errors import RazorpayRefusal
 from integrations.sandbox.razorpay_store import RazorpayStore
 from integrations.sandbox.settings import Keys, Settings
-from integrations.sandbox.state import Journal
+from integrations.sandbox.state import Journal, Table
 from integrations.sandbox.stripe_api import StripeApi
 from integrations.sandbox.stripe_call import StripeDesk
 from integrations.sandbox.stripe_errors import StripeRefusal
@@ -71,6 +72,7 @@ class Sandbox:
         self.settings = Settings()
         self.faults = FaultPlan()
         self.journal = Journal(state_directory)
+        self.kept_settings = Table("settings", Settings, self.journal)
         self.ledger = Ledger(self.clock, self.journal)
         self.due = DueActions(self.clock, self.journal)
         self.webhooks = WebhookSender(self.clock, self.settings, self.journal)
@@ -103,10 +105,23 @@ class Sandbox:
     def open(self) -> None:
         """Take up what was there before."""
         self.journal.open()
+        kept = self.kept_settings.find(self.settings.id)
+        if kept is not None:
+            for field in fields(Settings):
+                setattr(self.settings, field.name, getattr(kept, field.name))
+            self.clock.advance(kept.clock_ahead_ms)
         self.ledger.opened()
         self.due.opened()
         self.webhooks.opened()
         self.stripe_store.opened()
+
+    def advance_clock(self, by_ms: int) -> None:
+        """Let time pass, and happen what it brings."""
+        self.clock.advance(by_ms)
+        self.settings.clock_ahead_ms = self.clock.ahead_ms
+        self.kept_settings.save(self.settings)
+        self.due.do_due()
+        self.webhooks.wake()
 
     async def start(self) -> None:
         """Open, and do from now on what happens by itself."""

@@ -31,6 +31,9 @@ from integrations.sandbox.webhook_sender import WebhookEndpoint, WebhookFaults
 if TYPE_CHECKING:
     from integrations.sandbox.app import Sandbox
 
+PAID_AT_ONCE_MAX = 1_000
+"""Nothing else is answered meanwhile."""
+
 Control = Callable[[dict[str, str], dict[str, Any]], Any]
 
 
@@ -126,10 +129,13 @@ class ControlPlane:
         )
         if not endpoint.secrets:
             raise ControlRefused("secrets is empty")
-        # The same URL again replaces what was said of it before, as at every start of a house.
-        for known in list(self._sandbox.webhooks.endpoints):
+        # The same URL again, as at every start of a house, is the same endpoint with other secrets:
+        # what waits for it is still delivered.
+        for known in self._sandbox.webhooks.endpoints:
             if (known.provider, known.url) == (endpoint.provider, endpoint.url):
-                self._sandbox.webhooks.endpoints.remove(known.id)
+                known.secrets, known.event_types = endpoint.secrets, endpoint.event_types
+                known.is_enabled = True
+                return _shown_endpoint(self._sandbox.webhooks.endpoints.save(known))
         return _shown_endpoint(self._sandbox.webhooks.endpoints.save(endpoint))
 
     def _list_webhooks(self, ids: dict[str, str], data: dict[str, Any]) -> Any:
@@ -143,7 +149,8 @@ class ControlPlane:
         webhooks = self._sandbox.webhooks
         if "seed" in data:
             webhooks.seed(data["seed"])
-        _set_fields(webhooks.faults, WebhookFaults, data, besides=("seed",))
+            del data["seed"]
+        _set_fields(webhooks.faults, WebhookFaults, data)
         webhooks.wake()
         return asdict(webhooks.faults)
 
@@ -166,13 +173,13 @@ class ControlPlane:
         return {}
 
     def _change_settings(self, ids: dict[str, str], data: dict[str, Any]) -> Any:
-        _set_fields(self._sandbox.settings, Settings, data)
-        return asdict(self._sandbox.settings)
+        settings = self._sandbox.settings
+        _set_fields(settings, Settings, data, kept=("id", "clock_ahead_ms"))
+        self._sandbox.kept_settings.save(settings)
+        return asdict(settings)
 
     def _advance_clock(self, ids: dict[str, str], data: dict[str, Any]) -> Any:
-        self._sandbox.clock.advance(data["advance_ms"])
-        self._sandbox.due.do_due()
-        self._sandbox.webhooks.wake()
+        self._sandbox.advance_clock(data["advance_ms"])
         return {"now_ms": self._sandbox.clock.now_ms()}
 
     def _all_payments(self, ids: dict[str, str], data: dict[str, Any]) -> Any:
@@ -201,7 +208,7 @@ class ControlPlane:
         counts: dict[str, int] = {}
         method = data.get("payment_method", "pm_card_visa")
         params = {"payment_method": method, "return_url": "https://sandbox.invalid/"}
-        for intent_id in named[: data.get("limit")]:
+        for intent_id in named[: data.get("limit", PAID_AT_ONCE_MAX)]:
             try:
                 intent = stripe.intents.confirm(
                     stripe.intents.find(intent_id), params, is_browser=True
@@ -242,7 +249,7 @@ class ControlPlane:
         if named is None:
             named = [row.id for row in store.orders if row.status != "paid"]
         counts: dict[str, int] = {}
-        for order_id in named[: data.get("limit")]:
+        for order_id in named[: data.get("limit", PAID_AT_ONCE_MAX)]:
             try:
                 payment = orders.pay(
                     orders.find(order_id),
@@ -280,12 +287,23 @@ def _shown_endpoint(endpoint: WebhookEndpoint) -> dict[str, Any]:
 
 
 def _set_fields(
-    target: Any, kind: type[Any], data: dict[str, Any], besides: tuple[str, ...] = ()
+    target: Any, kind: type[Any], data: dict[str, Any], kept: tuple[str, ...] = ()
 ) -> None:
-    known = {field.name for field in fields(kind)}
+    known = {field.name: field.type for field in fields(kind) if field.name not in kept}
     for name, value in data.items():
-        if name in besides:
-            continue
         if name not in known:
             raise ControlRefused(f"{name} is none of {', '.join(sorted(known))}")
+        if not _fits(str(known[name]), value):
+            raise ControlRefused(f"{name} is not {known[name]}")
+    for name, value in data.items():
         setattr(target, name, value)
+
+
+def _fits(declared: str, value: Any) -> bool:
+    if value is None:
+        return "None" in declared
+    if isinstance(value, bool):
+        return declared == "bool"
+    return (isinstance(value, int) and ("int" in declared or declared == "float")) or (
+        isinstance(value, float) and declared == "float"
+    )

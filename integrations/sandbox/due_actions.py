@@ -1,4 +1,4 @@
-"""What happens later by itself: a bank that answers, an authorisation that lapses, a page that ends.
+"""What happens later by itself: a bank answers, an authorisation lapses, a page ends.
 
 Actions are rows, so a restart does not forget them. They are done one after the other, each as one
 step of the event loop, when the sandbox's clock says so.

@@ -6,7 +6,7 @@ An operation is named ``stripe.payment_intents.create``; a plan may name many of
     rate_limited        429; nothing happened
     error_before        500; nothing happened
     error_after         500, and it happened; the idempotency key replays the 500
-    hang_before         no answer until ``delay_ms`` are over or the caller gives up; nothing happened
+    hang_before         silence for ``delay_ms``, or until the caller gives up; nothing happened
     hang_after          likewise, and it happened
     reset_before        the connection is reset; nothing happened
     reset_after         the connection is reset, and it happened
@@ -103,8 +103,7 @@ class FaultPlan:
 
     def _roll(self, operation: str) -> Fault | None:
         for chance in self._chances:
-            if fnmatchcase(operation, chance.operation):
-                # Rolled for every chance that applies, so that runs of one seed are alike.
-                if self._dice.random() < chance.probability:
-                    return chance.fault
+            applies = fnmatchcase(operation, chance.operation)
+            if applies and self._dice.random() < chance.probability:
+                return chance.fault
         return None

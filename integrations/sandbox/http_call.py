@@ -124,7 +124,7 @@ class Endpoint:
 
     def __init__(self, name: str, dialect: Dialect, faults: FaultPlan) -> None:
         self.name = name
-        self._dialect = dialect
+        self.dialect = dialect
         self._faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,25 +133,25 @@ class Endpoint:
             return await reset_connection(send)
         fault = self._faults.take(self.name)
         if fault is None:
-            return await send_answer(self._dialect.answer(call, is_spoiled=False), send)
+            return await send_answer(self.dialect.answer(call, is_spoiled=False), send)
         return await self._go_wrong(fault, call, receive, send)
 
     async def _go_wrong(self, fault: Fault, call: Call, receive: Receive, send: Send) -> None:
         kind = fault.kind
         if kind is FaultKind.RATE_LIMITED:
-            await send_answer(self._dialect.rate_limited(), send)
+            await send_answer(self.dialect.rate_limited(), send)
         elif kind is FaultKind.ERROR_BEFORE:
-            await send_answer(self._dialect.failed(), send)
+            await send_answer(self.dialect.failed(), send)
         elif kind is FaultKind.DELAY:
-            with self._dialect.at_work(call) as is_first:
+            with self.dialect.at_work(call) as is_first:
                 if is_first:
                     await asyncio.sleep(fault.delay_ms / 1_000)
-            await send_answer(self._dialect.answer(call, is_spoiled=False), send)
+            await send_answer(self.dialect.answer(call, is_spoiled=False), send)
         elif kind is FaultKind.ERROR_AFTER:
-            await send_answer(self._dialect.answer(call, is_spoiled=True), send)
+            await send_answer(self.dialect.answer(call, is_spoiled=True), send)
         else:
             if kind in (FaultKind.HANG_AFTER, FaultKind.RESET_AFTER):
-                self._dialect.answer(call, is_spoiled=False)
+                self.dialect.answer(call, is_spoiled=False)
             if kind in (FaultKind.HANG_BEFORE, FaultKind.HANG_AFTER):
                 await hang(receive, fault.delay_ms)
             await reset_connection(send)

@@ -26,6 +26,7 @@ from integrations.sandbox.razorpay_store import (
 
 LAPSES_AFTER_MS = 5 * 86_400_000
 LAPSE = "razorpay.lapse"
+AUTO_PAY = "razorpay.auto_pay"
 METHODS = ("card", "netbanking", "upi", "wallet")
 _ORDER_FIELDS = (
     "amount",
@@ -57,6 +58,7 @@ class RazorpayOrders:
         self._store = store
         self._key_secret = key_secret
         store.due.doers[LAPSE] = self._lapse
+        store.due.doers[AUTO_PAY] = self._pay_by_itself
 
     def find(self, order_id: str) -> Order:
         order = self._store.orders.find(order_id)
@@ -88,6 +90,9 @@ class RazorpayOrders:
             read_notes(data),
             self._captures(data),
         )
+        pays_after_ms = self._store.settings.pays_after_ms
+        if pays_after_ms is not None:
+            self._store.due.plan(AUTO_PAY, order.id, pays_after_ms)
         return self._store.orders.save(order)
 
     def edit(self, order: Order, data: dict[str, Any]) -> Order:
@@ -205,6 +210,11 @@ class RazorpayOrders:
         self._store.ledger.add("razorpay", payment.id, "captured", payment.amount, payment.currency)
         self._store.emit("payment.captured", payment=payment)
         self._store.emit("order.paid", payment=payment, order=order)
+
+    def _pay_by_itself(self, order_id: str) -> None:
+        order = self.find(order_id)
+        if order.status == "created":
+            self.pay(order, "upi", "succeeds")
 
     def _lapse(self, payment_id: str) -> None:
         payment = self._store.payments.find(payment_id)

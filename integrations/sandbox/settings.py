@@ -14,7 +14,7 @@ RAZORPAY_ACCOUNT = "acc_sandbox0000000"
 
 @dataclass(slots=True)
 class Settings:
-    """What the control plane may change while the sandbox runs.
+    """What the control plane may change while the sandbox runs; kept with everything else.
 
     Shapes:
         razorpay_captures: payments of orders that do not say so are captured at once; in the
@@ -22,12 +22,18 @@ class Settings:
         razorpay_refunds_wait: refunds stay ``pending`` until a test says how they end.
 
     Units:
+        clock_ahead_ms: how far the sandbox's clock is ahead; moved by its own control.
+        pays_after_ms: until customers pay by themselves whatever is created; None for customers
+            who wait for a test to play them.
         settles_after_ms: until a bank answers for a payment or refund that takes its time; None
             until a test says so.
         search_lag_ms: until a new object is found by searching; the real one promises a minute.
         webhook_retry_ms: before the first retry of a webhook; doubled for each further one.
     """
 
+    id: str = "settings"
+    clock_ahead_ms: int = 0
+    pays_after_ms: int | None = None
     settles_after_ms: int | None = 1_000
     search_lag_ms: int = 0
     razorpay_captures: bool = True

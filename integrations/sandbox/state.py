@@ -75,6 +75,13 @@ class Table(Generic[RowT]):
         for place in range(self._places[after] - self._forgotten + 1, len(self._ids)):
             yield self._rows[self._ids[place]]
 
+    def part(self, row_ids: list[str]) -> Table[RowT]:
+        """Some rows as a table of their own, to be read only."""
+        part = Table(self.name, self._row_type, Journal(None))
+        for row_id in row_ids:
+            part.save(self._rows[row_id])
+        return part
+
     def forget_oldest(self, count: int) -> None:
         """Let go of the oldest rows, in memory now and on disk when the journal is rewritten."""
         for row_id in self._ids[:count]:

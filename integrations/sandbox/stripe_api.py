@@ -70,7 +70,7 @@ class StripeApi:
                 f"{pi}/{{id}}/capture",
                 "capture",
                 "PaymentIntentCaptureParams",
-                lambda asked: self.intents.capture(self._intent(asked), asked.params).rendered(),
+                self._capture_intent,
             ),
             self._op(
                 "POST",
@@ -185,6 +185,11 @@ class StripeApi:
         self.intents.confirm(intent, asked.params, is_browser=asked.is_browser)
         return intent.rendered(for_browser=asked.is_browser)
 
+    def _capture_intent(self, asked: Asked) -> dict[str, Any]:
+        intent = self.intents.capture(self._intent(asked), asked.params)
+        self.checkout.captured(intent)
+        return intent.rendered()
+
     def _list_intents(self, asked: Asked) -> dict[str, Any]:
         return list_page(
             self._store.intents,
@@ -202,27 +207,39 @@ class StripeApi:
         return charge.rendered()
 
     def _list_charges(self, asked: Asked) -> dict[str, Any]:
-        intent_id = asked.params.get("payment_intent")
-
-        def fits(charge: Charge) -> bool:
-            return intent_id is None or charge.payment_intent == intent_id
-
         return list_page(
-            self._store.charges, "charge", "/v1/charges", asked.params, fits, Charge.rendered
+            self._store.charges,
+            "charge",
+            "/v1/charges",
+            asked.params,
+            lambda charge: True,
+            Charge.rendered,
+            among=self._charges_of(asked.params.get("payment_intent")),
         )
 
+    def _charges_of(self, intent_id: str | None) -> list[str] | None:
+        if intent_id is None:
+            return None
+        intent = self._store.intents.find(intent_id)
+        return [] if intent is None else intent.charges
+
     def _list_refunds(self, asked: Asked) -> dict[str, Any]:
-        wanted = {
-            name: asked.params[name]
-            for name in ("charge", "payment_intent")
-            if name in asked.params
-        }
-
-        def fits(refund: Refund) -> bool:
-            return all(getattr(refund, name) == value for name, value in wanted.items())
-
+        charges = self._charges_of(asked.params.get("payment_intent"))
+        if "charge" in asked.params:
+            named = asked.params["charge"]
+            charges = [named] if charges is None or named in charges else []
+        refunds = None
+        if charges is not None:
+            rows = (self._store.charges.find(charge_id) for charge_id in charges)
+            refunds = [refund for row in rows if row is not None for refund in row.refunds]
         return list_page(
-            self._store.refunds, "refund", "/v1/refunds", asked.params, fits, Refund.rendered
+            self._store.refunds,
+            "refund",
+            "/v1/refunds",
+            asked.params,
+            lambda refund: True,
+            Refund.rendered,
+            among=refunds,
         )
 
     def _list_sessions(self, asked: Asked) -> dict[str, Any]:

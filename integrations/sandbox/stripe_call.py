@@ -65,7 +65,7 @@ class StripeOperation:
 
     def __init__(self, desk: StripeDesk, shape: str, act: Act, *, is_public: bool = False) -> None:
         self._desk = desk
-        self._shape = shape
+        self.shape = shape
         self._act = act
         self._is_public = is_public
 
@@ -154,7 +154,10 @@ class StripeOperation:
                 "different request.",
                 is_checked=False,
             )
-        replayed = (("Idempotent-Replayed", "true"), ("Original-Request", saved.request_id))
+        replayed: tuple[tuple[str, str], ...] = (
+            ("Idempotent-Replayed", "true"),
+            ("Original-Request", saved.request_id),
+        )
         if saved.status >= 500:
             replayed += (("Stripe-Should-Retry", "false"),)
         return Answer(saved.status, saved.body.encode()), replayed
@@ -183,11 +186,12 @@ class StripeOperation:
         if is_browser:
             client_secret = form.pop("client_secret", None)
             data = form.get("payment_method_data")
-            # A browser may show a card's number, which no server of ours ever sees.
-            card = data.pop("card", None) if isinstance(data, dict) else None
-        params = read_parameters(self._shape, form)
+            if isinstance(data, dict) and data.get("type") == "card":
+                # Only browsers show a card's number, so servers' clients know no such parameter.
+                card = form.pop("payment_method_data")
+        params = read_parameters(self.shape, form)
         if card is not None:
-            params["payment_method_data"]["card"] = card
+            params["payment_method_data"] = card
         return Asked(call.ids.get("id", ""), params, is_browser, client_secret)
 
     def _is_publishable(self, call: Call, form: dict[str, Any]) -> bool:

@@ -83,7 +83,7 @@ class StripeCharging:
         return True
 
     def challenge(self, intent: Intent, return_url: str | None, *, has_sdk: bool) -> None:
-        """Ask the customer to prove who he is: on a page, or within his own where he has Stripe's."""
+        """Ask the customer who he is: on a page, or in the page that has Stripe's script."""
         page = f"{self._store.public_url()}/challenge/{intent.id}"
         page += f"?client_secret={intent.client_secret}"
         intent.status = "requires_action"

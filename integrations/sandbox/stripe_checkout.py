@@ -1,4 +1,4 @@
-"""Stripe's Checkout Sessions: a page of Stripe's where the customer pays, or leaves, or is too late.
+"""Stripe's Checkout Sessions: a page where the customer pays, or leaves, or is too late.
 
     open -> complete    paid, or reserved
          -> expired     by us, or by its time
@@ -12,7 +12,7 @@ from typing import Any
 
 from integrations.sandbox.identifiers import random_letters
 from integrations.sandbox.stripe_amounts import check_amount, merged_metadata, read_currency
-from integrations.sandbox.stripe_errors import StripeRefusal, bad_parameter, invalid, missing
+from integrations.sandbox.stripe_errors import bad_parameter, invalid, missing
 from integrations.sandbox.stripe_intents import StripeIntents
 from integrations.sandbox.stripe_objects import Intent, Session
 from integrations.sandbox.stripe_store import StripeStore
@@ -59,7 +59,7 @@ class StripeCheckout:
             lines,
             params["success_url"],
             params.get("cancel_url"),
-            f"{self._store.public_url()}/checkout/{session_id}",
+            self._store.page_of(session_id),
             merged_metadata({}, params.get("metadata")),
             params.get("payment_intent_data") or {},
             params.get("client_reference_id"),
@@ -115,6 +115,13 @@ class StripeCheckout:
         self._store.sessions.save(session)
         self._store.emit("checkout.session.completed", session.rendered())
 
+    def captured(self, intent: Intent) -> None:
+        """What was reserved is taken now, so the session is paid."""
+        if intent.session is not None:
+            session = self.find(intent.session)
+            session.payment_status = "paid"
+            self._store.sessions.save(session)
+
     def _intent_of(self, session: Session) -> Intent:
         if session.payment_intent is not None:
             return self._intents.find(session.payment_intent)
@@ -122,7 +129,7 @@ class StripeCheckout:
         params = {name: data[name] for name in _INTENT_PARAMETERS if name in data}
         params |= {"amount": session.amount_total, "currency": session.currency}
         params["capture_method"] = data.get("capture_method", "automatic_async")
-        params["payment_method_types"] = ["card"]
+        params["allowed_payment_method_types"] = ["card"]
         intent = self._intents.create(params, session=session.id)
         session.payment_intent = intent.id
         self._store.sessions.save(session)
@@ -139,11 +146,7 @@ class StripeCheckout:
         if session.payment_intent is not None:
             intent = self._intents.find(session.payment_intent)
             intent.session = None
-            try:
-                self._intents.cancel(intent, {})
-            except StripeRefusal:
-                # It was paid in this very moment; the session's end changes nothing about that.
-                intent.session = session.id
+            self._intents.cancel(intent, {})
         self._store.emit("checkout.session.expired", session.rendered())
 
     def _read_expiry(self, expires_at: int | None) -> int:

@@ -25,12 +25,15 @@ _ECHOED = (
     "receipt_email",
     "setup_future_usage",
     "shipping",
+    "allowed_payment_method_types",
+    "excluded_payment_method_types",
     "statement_descriptor",
     "statement_descriptor_suffix",
     "transfer_group",
     "payment_method_options",
 )
 _UNEXPECTED = "payment_intent_unexpected_state"
+AUTO_PAY = "stripe.auto_pay"
 
 
 class StripeIntents:
@@ -42,6 +45,8 @@ class StripeIntents:
         self._store = store
         self._methods = methods
         self._charging = charging
+
+        store.due.doers[AUTO_PAY] = self._pay_by_itself
 
     def find(self, intent_id: str) -> Intent:
         intent = self._store.intents.find(intent_id)
@@ -82,6 +87,8 @@ class StripeIntents:
         self._store.emit("payment_intent.created", intent.rendered())
         if params.get("confirm"):
             self._confirm(intent, params, is_browser=False)
+        elif session is None and self._store.settings.pays_after_ms is not None:
+            self._store.due.plan(AUTO_PAY, intent.id, self._store.settings.pays_after_ms)
         return intent
 
     def update(self, intent: Intent, params: dict[str, Any]) -> Intent:
@@ -121,7 +128,8 @@ class StripeIntents:
             if intent.status == "succeeded" and intent.capture_method == "manual":
                 raise self._unexpected(
                     intent,
-                    "This PaymentIntent could not be captured because it has already been captured.",
+                    "This PaymentIntent could not be captured because it has already been "
+                    "captured.",
                 )
             raise self._unexpected(
                 intent,
@@ -190,18 +198,25 @@ class StripeIntents:
         details["payment_intent"] = intent.rendered()
         raise StripeRefusal(402, "card_error", decline.message, code=decline.code, details=details)
 
+    def _pay_by_itself(self, intent_id: str) -> None:
+        intent = self.find(intent_id)
+        if intent.status in ("requires_payment_method", "requires_confirmation"):
+            params = {"payment_method": "pm_card_visa", "return_url": self._store.public_url()}
+            self._confirm(intent, params, is_browser=True)
+
     def _confirm(self, intent: Intent, params: dict[str, Any], *, is_browser: bool) -> None:
         if intent.status == "succeeded":
             raise self._unexpected(
                 intent,
-                "You cannot confirm this PaymentIntent because it has already succeeded after being "
-                "previously confirmed.",
+                "You cannot confirm this PaymentIntent because it has already succeeded after "
+                "being previously confirmed.",
             )
         if intent.status not in _CONFIRMABLE:
             raise self._unexpected(
                 intent,
-                f"You cannot confirm this PaymentIntent because it has a status of {intent.status}. "
-                "Only a PaymentIntent with one of the following statuses may be confirmed: "
+                "You cannot confirm this PaymentIntent because it has a status of "
+                f"{intent.status}. Only a PaymentIntent with one of the following statuses may be "
+                "confirmed: "
                 f"{', '.join(_CONFIRMABLE)}.",
             )
         self._set_method(intent, params)
@@ -243,9 +258,9 @@ class StripeIntents:
                 "This PaymentIntent is configured to accept payment methods enabled in your "
                 "Dashboard. Because some of these payment methods might redirect your customer off "
                 "of your page, you must provide a `return_url`. If you don't want to accept "
-                "redirect-based payment methods, set `automatic_payment_methods[enabled]` to `true` "
-                "and `automatic_payment_methods[allow_redirects]` to `never` when creating Setup "
-                "Intents and Payment Intents."
+                "redirect-based payment methods, set `automatic_payment_methods[enabled]` to "
+                "`true` and `automatic_payment_methods[allow_redirects]` to `never` when creating "
+                "Setup Intents and Payment Intents."
             )
 
     def _set_method(self, intent: Intent, params: dict[str, Any]) -> None:
@@ -257,8 +272,8 @@ class StripeIntents:
             return
         if method.kind not in intent.types:
             raise invalid(
-                f"The PaymentMethod provided ({method.kind}) is not allowed for this PaymentIntent. "
-                "Please attach a PaymentMethod of one of the following types: "
+                f"The PaymentMethod provided ({method.kind}) is not allowed for this "
+                "PaymentIntent. Please attach a PaymentMethod of one of the following types: "
                 f"{', '.join(intent.types)}.",
                 "payment_intent_incompatible_payment_method",
                 "payment_method",
@@ -280,19 +295,25 @@ class StripeIntents:
 def _methods_allowed(
     params: dict[str, Any], currency: str
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    named = params.get("payment_method_types")
     automatic = params.get("automatic_payment_methods")
-    if named and automatic and automatic.get("enabled"):
+    allowed = params.get("allowed_payment_method_types")
+    excluded = params.get("excluded_payment_method_types") or []
+    if allowed and (automatic is not None or excluded):
         raise bad_parameter(
-            "You may only specify one of these parameters: automatic_payment_methods, "
-            "payment_method_types.",
+            "You may only specify one of these parameters: allowed_payment_method_types, "
+            "automatic_payment_methods, excluded_payment_method_types.",
             None,
-            None,
+            "allowed_payment_method_types",
         )
-    if named:
-        return None, list(named)
     if automatic is not None and not automatic["enabled"]:
         return None, ["card"]
+    # What does not suit the currency is left out without a word.
     types = ["card", "link", "us_bank_account"] if currency == "usd" else ["card", "link"]
+    types = [kind for kind in types if kind not in excluded and (not allowed or kind in allowed)]
+    if not types:
+        raise invalid(
+            "No valid payment method types for this Payment Intent. Please ensure that you have "
+            "activated payment methods compatible with your chosen currency.",
+        )
     redirects = (automatic or {}).get("allow_redirects", "always")
     return {"allow_redirects": redirects, "enabled": True}, types

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from integrations.sandbox.state import Table
 from integrations.sandbox.stripe_errors import bad_parameter, invalid, missing
@@ -41,12 +41,19 @@ def list_page(
     params: dict[str, Any],
     fits: Callable[[ListedT], bool],
     shown: Callable[[ListedT], Any],
+    *,
+    among: list[str] | None = None,
 ) -> dict[str, Any]:
     """One page of a list.
+
+    Args:
+        among: ids of all rows that may fit, the oldest first, where they are known.
 
     Raises:
         StripeRefusal: of the limit or a cursor.
     """
+    if among is not None:
+        table = table.part(among)
     limit = params.get("limit", _LIMIT)
     if not 1 <= limit <= LIMIT_MAX:
         word = "less than or equal to 100" if limit > LIMIT_MAX else "greater than or equal to 1"
@@ -104,10 +111,10 @@ def search_intents(store: StripeStore, params: dict[str, Any]) -> dict[str, Any]
     offset = int(params.get("page") or 0)
     found = []
     named = next(
-        (clause for clause in clauses if clause[0] == "metadata" and clause[2] == ":"), None
+        (clause for clause in clauses if clause.field == "metadata" and clause.sign == ":"), None
     )
     if named is not None:
-        ids = store.with_metadata(named[1], str(named[3]))
+        ids = store.with_metadata(named.key, str(named.wanted))
         rows = [row for row in (store.intents.find(row_id) for row_id in reversed(ids)) if row]
     else:
         rows = list(store.intents.newest_first())
@@ -125,7 +132,16 @@ def search_intents(store: StripeStore, params: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def _read_clause(written: str) -> tuple[str, str, str, str | int]:
+class _Clause(NamedTuple):
+    """A field, or a key of the metadata; a sign; a value."""
+
+    field: str
+    key: str
+    sign: str
+    wanted: str | int
+
+
+def _read_clause(written: str) -> _Clause:
     match = _CLAUSE.fullmatch(written)
     known = ("status", "currency", "amount", "created")
     if match is None or (match["field"] is not None and match["field"] not in known):
@@ -133,11 +149,11 @@ def _read_clause(written: str) -> tuple[str, str, str, str | int]:
     number = match["number"]
     value: str | int = int(number) if number is not None else match["text"]
     if match["key"] is not None:
-        return "metadata", match["key"], match["sign"], value
-    return match["field"], "", match["sign"], value
+        return _Clause("metadata", match["key"], match["sign"], value)
+    return _Clause(str(match["field"]), "", match["sign"], value)
 
 
-def _matches(intent: Any, clause: tuple[str, str, str, str | int]) -> bool:
+def _matches(intent: Any, clause: _Clause) -> bool:
     field, key, sign, wanted = clause
     if field == "metadata":
         return bool(intent.metadata.get(key) == str(wanted))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-REDIRECTING_TYPES = ["card", "link"]
-
 
 @dataclass(slots=True)
 class Intent:
@@ -51,6 +49,7 @@ class Intent:
             "object": "payment_intent",
             "amount": self.amount,
             "amount_details": {"tip": {}},
+            "allowed_payment_method_types": None,
             "automatic_payment_methods": self.automatic,
             "canceled_at": self.canceled_at,
             "cancellation_reason": self.cancellation_reason,
@@ -60,6 +59,7 @@ class Intent:
             "created": self.created,
             "currency": self.currency,
             "description": self.description,
+            "excluded_payment_method_types": None,
             "last_payment_error": self.last_payment_error,
             "livemode": False,
             "next_action": self.next_action,

@@ -144,7 +144,8 @@ def _session_form(session: Session, error: str) -> str:
     return (
         f"<table>{rows}<tr><td>Total</td><td>{total}</td></tr></table>{said}"
         '<form method="post"><label>Card number<input name="number" inputmode="numeric" '
-        f'autocomplete="off" value="4242 4242 4242 4242"></label><button>Pay {total}</button></form>'
+        f'autocomplete="off" value="4242 4242 4242 4242"></label>'
+        f"<button>Pay {total}</button></form>"
         f'{leave}<p class="note">This is the sandbox: no card is charged.</p>'
     )
 

@@ -11,14 +11,15 @@ import difflib
 import types
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints
 
+import stripe
 import stripe.params
 import stripe.params.checkout
 from stripe._request_options import RequestOptions
-from typing_extensions import NotRequired, is_typeddict
+from typing_extensions import is_typeddict
 
-from integrations.sandbox.stripe_errors import bad_parameter
+from integrations.sandbox.stripe_errors import StripeRefusal, bad_parameter
 
 # Every shape inherits the options of the client itself, which never reach the wire.
 _OPTIONS = frozenset(RequestOptions.__annotations__)
@@ -81,7 +82,14 @@ def _read_object(shape: Any, form: dict[str, Any], path: str) -> dict[str, Any]:
     return {name: _read(fields[name], value, _inside(path, name)) for name, value in form.items()}
 
 
-def _unknown(names: list[str], known: list[str], path: str) -> Exception:
+def _unknown(names: list[str], known: list[str], path: str) -> StripeRefusal:
+    if "payment_method_types" in names and "allowed_payment_method_types" in known and not path:
+        return bad_parameter(
+            "The payment_method_types parameter is no longer supported. Use "
+            "allowed_payment_method_types or excluded_payment_method_types.",
+            "payment_method_types_no_longer_supported",
+            "payment_method_types",
+        )
     params = [_inside(path, name) for name in names]
     message = f"Received unknown parameter{'s' if len(names) > 1 else ''}: {', '.join(params)}"
     close = difflib.get_close_matches(names[0], known, 1, 0.8)
@@ -118,6 +126,8 @@ def _read(hint: Any, value: Any, param: str) -> Any:
 
 
 def _read_union(kinds: list[Any], value: Any, param: str) -> Any:
+    # Objects of the client itself stand for dictionaries that are listed, too.
+    kinds = [kind for kind in kinds if not _is_class_of_client(kind)]
     if value == "":
         for kind in kinds:
             if get_origin(kind) is Literal and "" in get_args(kind):
@@ -132,10 +142,20 @@ def _read_union(kinds: list[Any], value: Any, param: str) -> Any:
         return value
     else:
         others = [kind for kind in plain if get_origin(kind) is not Literal]
-        # Literals are listed beside str where a later Stripe may add to them.
+        if any(words):
+            # Beside words, str only says that a later Stripe may know more of them.
+            others = [kind for kind in others if kind is not str]
+            if not (others and value.lower() in ("true", "false")):
+                closed = Literal[tuple(word for word in words if word)]  # type: ignore[valid-type]
+                return _read_leaf(closed, value, param)
         if others:
             return _read_leaf(others[0], value, param)
     return _read(nested[0] if nested else plain[0], value, param)
+
+
+def _is_class_of_client(kind: Any) -> bool:
+    origin = get_origin(kind) or kind
+    return isinstance(origin, type) and issubclass(origin, stripe.StripeObject)
 
 
 def _read_list(kind: Any, value: Any, param: str) -> list[Any]:

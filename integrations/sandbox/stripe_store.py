@@ -68,6 +68,13 @@ class StripeStore:
         """Make the index of what was read from the file."""
         for intent in self.intents:
             self.index(intent)
+        # Their pages are where the sandbox is now, which may be another port than before.
+        for session in self.sessions:
+            session.url = self.page_of(session.id)
+
+    def page_of(self, session_id: str) -> str:
+        """Where a session is paid."""
+        return f"{self.public_url()}/checkout/{session_id}"
 
     def index(self, intent: Intent) -> None:
         """Let the intent be found by its metadata."""

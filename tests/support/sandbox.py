@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from integrations.sandbox.__main__ import listen, make_server, url_of
+from integrations.sandbox.__main__ import listen, make_server, until_started, url_of
 from integrations.sandbox.app import Sandbox
 from integrations.sandbox.settings import (
     PUBLISHABLE_KEY,
@@ -57,7 +57,7 @@ class RunningSandbox:
     def razorpay_url(self) -> str:
         return f"{self.url}/razorpay"
 
-    def control(self, method: str, path: str, **data: Any) -> Any:
+    def control(self, method: str, path: str, /, **data: Any) -> Any:
         """Ask the control plane.
 
         Raises:
@@ -100,8 +100,7 @@ def _thread(state_directory: Path | None, port: int) -> Iterator[RunningSandbox]
 
     async def serve() -> None:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.002)
+        await until_started(server, serving)
         is_up.set()
         await serving
 
