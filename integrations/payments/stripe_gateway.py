@@ -15,18 +15,16 @@ What is known of Stripe and decided because of it:
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
-import aiohttp
 import stripe
 
 from integrations.payments.payment_gateway import (
+    CALL_TIMEOUT_MS,
     REQUEST_TIMEOUT_MS,
     GatewayBusy,
     GatewayRefused,
-    KeySpent,
     Notice,
     PaymentRequest,
     ProviderPayment,
@@ -35,29 +33,16 @@ from integrations.payments.payment_gateway import (
     furthest,
 )
 from integrations.payments.provider_config import StripeConfig
-from integrations.payments.stripe_answers import (
-    REFUND_KEY,
-    UNANSWERED,
-    fault_of,
-    is_replayed,
-    payment_of,
-    refund_of,
-)
+from integrations.payments.stripe_answers import REFUND_KEY, payment_of, refund_of
+from integrations.payments.stripe_checkout import StripeCheckout, is_session
+from integrations.payments.stripe_line import StripeLine
 from integrations.payments.stripe_notices import read_stripe_notice
 from reservation.ids import PaymentId
 from reservation.payment import CaptureMode
 
 _PAGE = 100
+_PAYABLE = frozenset({ProviderState.OPEN, ProviderState.FAILED})
 _CLOCKS_DIFFER_BY_MS = 300_000
-_CONNECT_TIMEOUT_S = 3.0
-
-_ENDED = frozenset({ProviderState.CAPTURED, ProviderState.CANCELLED})
-
-A = TypeVar("A")
-T = TypeVar("T")
-
-# At this level it writes down bodies, in which client secrets are.
-logging.getLogger("stripe").setLevel(logging.WARNING)
 
 
 class StripeGateway:
@@ -66,21 +51,16 @@ class StripeGateway:
     provider = "stripe"
 
     def __init__(
-        self, config: StripeConfig, *, request_timeout_ms: int = REQUEST_TIMEOUT_MS
+        self,
+        config: StripeConfig,
+        *,
+        call_timeout_ms: int = CALL_TIMEOUT_MS,
+        request_timeout_ms: int = REQUEST_TIMEOUT_MS,
     ) -> None:
         self._config = config
-        timeout_s = request_timeout_ms / 1_000
-        self._transport = stripe.AIOHTTPClient(
-            timeout=aiohttp.ClientTimeout(
-                total=timeout_s, sock_connect=min(_CONNECT_TIMEOUT_S, timeout_s)
-            )
-        )
-        self._stripe = stripe.StripeClient(
-            config.secret_key,
-            http_client=self._transport,
-            max_network_retries=0,
-            base_addresses={"api": config.api_url} if config.api_url else None,
-        ).v1
+        self._line = StripeLine(config, call_timeout_ms, request_timeout_ms)
+        self._checkout = StripeCheckout(self._line)
+        self._api = self._line.api
 
     @property
     def modes(self) -> frozenset[CaptureMode]:
@@ -89,14 +69,11 @@ class StripeGateway:
 
     async def create(self, request: PaymentRequest) -> ProviderPayment:
         """See ``PaymentGateway``."""
-        if request.capture_mode not in self.modes:
-            raise GatewayRefused(
-                f"Stripe is not set up for {request.capture_mode} capture", code="capture_mode"
-            )
-        return await self._write(
+        self._check_mode(request)
+        return await self._line.write(
             "make a payment",
             self._payment_of,
-            self._stripe.payment_intents.create_async(
+            self._api.payment_intents.create_async(
                 {
                     "amount": request.amount_minor,
                     "currency": request.currency.lower(),
@@ -112,14 +89,26 @@ class StripeGateway:
             ),
         )
 
+    async def open_checkout(
+        self, request: PaymentRequest, success_url: str, cancel_url: str, expires_at_ms: int
+    ) -> ProviderPayment:
+        """Like ``create``, with a page of Stripe's to pay on (``client_data["url"]``).
+
+        Args:
+            expires_at_ms: 30 minutes to 24 hours from now, and the same each time that this is
+                asked for under the key; see ``stripe_checkout``.
+        """
+        self._check_mode(request)
+        return await self._checkout.open(request, success_url, cancel_url, expires_at_ms)
+
     async def fetch(self, provider_ref: str) -> ProviderPayment:
         """See ``PaymentGateway``."""
-        return await self._read(
+        if is_session(provider_ref):
+            return await self._checkout.fetch(provider_ref)
+        return await self._line.read(
             "read a payment",
             self._payment_of,
-            self._stripe.payment_intents.retrieve_async(
-                provider_ref, {"expand": ["latest_charge"]}
-            ),
+            self._api.payment_intents.retrieve_async(provider_ref, {"expand": ["latest_charge"]}),
         )
 
     async def find(self, payment_id: PaymentId, created_at_ms: int) -> ProviderPayment | None:
@@ -129,49 +118,70 @@ class StripeGateway:
 
     async def capture(self, payment: ProviderPayment, amount_minor: int, key: str) -> None:
         """See ``PaymentGateway``."""
+        async with self._line.in_time():
+            await self._capture(payment, amount_minor, key)
 
-        def is_done(now: ProviderPayment) -> bool:
-            return now.state is ProviderState.CAPTURED and now.captured_minor >= amount_minor
-
-        await self._write_unless(
+    async def _capture(self, payment: ProviderPayment, amount_minor: int, key: str) -> None:
+        intent_ref = await self._paid_intent_ref(payment)
+        await self._line.write_unless(
             "capture a payment",
-            self._stripe.payment_intents.capture_async(
-                payment.provider_ref, {"amount_to_capture": amount_minor}, {"idempotency_key": key}
+            self._api.payment_intents.capture_async(
+                intent_ref, {"amount_to_capture": amount_minor}, {"idempotency_key": key}
             ),
-            payment.provider_ref,
-            is_done,
+            lambda: self.fetch(intent_ref),
+            lambda now: now.state is ProviderState.CAPTURED and now.captured_minor >= amount_minor,
         )
 
     async def cancel(self, payment: ProviderPayment, key: str) -> None:
         """See ``PaymentGateway``."""
+        async with self._line.in_time():
+            await self._cancel(payment, key)
 
-        def is_done(now: ProviderPayment) -> bool:
-            if now.state is ProviderState.PROCESSING:
-                raise GatewayBusy("the bank has not answered yet")
-            return now.state is ProviderState.CANCELLED
-
-        await self._write_unless(
-            "cancel a payment",
-            self._stripe.payment_intents.cancel_async(
-                payment.provider_ref,
-                {"cancellation_reason": "abandoned"},
-                {"idempotency_key": key},
-            ),
-            payment.provider_ref,
-            is_done,
-        )
+    async def _cancel(self, payment: ProviderPayment, key: str) -> None:
+        intent_ref = payment.provider_ref
+        if is_session(payment.provider_ref):
+            closed = await self._checkout.expire(payment.provider_ref, f"{key}:page")
+            if _is_cancelled(closed):
+                return
+            assert closed.charge_ref is not None, "a page that cannot be closed was paid on"
+            intent_ref = closed.charge_ref
+        try:
+            await self._line.write_unless(
+                "cancel a payment",
+                self._api.payment_intents.cancel_async(
+                    intent_ref, {"cancellation_reason": "abandoned"}, {"idempotency_key": key}
+                ),
+                lambda: self.fetch(intent_ref),
+                _is_cancelled,
+            )
+        except GatewayRefused:
+            # An intent of a page that is still open ends with the page.
+            if (await self.fetch(intent_ref)).state not in _PAYABLE:
+                raise
+            session_ref = await self._checkout.session_of(intent_ref)
+            if session_ref is None:
+                raise
+            if not _is_cancelled(await self._checkout.expire(session_ref, f"{key}:page")):
+                raise
 
     async def refund(self, payment: ProviderPayment, amount_minor: int, key: str) -> ProviderRefund:
         """See ``PaymentGateway``."""
-        for made in await self.refunds_of(payment):
+        async with self._line.in_time():
+            return await self._refund(payment, amount_minor, key)
+
+    async def _refund(
+        self, payment: ProviderPayment, amount_minor: int, key: str
+    ) -> ProviderRefund:
+        intent_ref = await self._paid_intent_ref(payment)
+        for made in await self._refunds_of(intent_ref):
             if made.key == key:
                 return made
-        return await self._write(
+        return await self._line.write(
             "refund a payment",
             _refund_of,
-            self._stripe.refunds.create_async(
+            self._api.refunds.create_async(
                 {
-                    "payment_intent": payment.provider_ref,
+                    "payment_intent": intent_ref,
                     "amount": amount_minor,
                     "metadata": {
                         REFUND_KEY: key,
@@ -184,20 +194,8 @@ class StripeGateway:
 
     async def refunds_of(self, payment: ProviderPayment) -> list[ProviderRefund]:
         """See ``PaymentGateway``."""
-        refunds: list[ProviderRefund] = []
-        params: stripe.params.RefundListParams = {
-            "payment_intent": payment.provider_ref,
-            "limit": _PAGE,
-        }
-        has_more = True
-        while has_more:
-            page, has_more = await self._read(
-                "list refunds", _refund_page_of, self._stripe.refunds.list_async(params)
-            )
-            refunds += page
-            if has_more:
-                params["starting_after"] = refunds[-1].refund_ref
-        return refunds
+        intent_ref = await self._intent_ref(payment)
+        return [] if intent_ref is None else await self._refunds_of(intent_ref)
 
     async def list_since(self, created_from_at_ms: int) -> AsyncIterator[ProviderPayment]:
         """See ``PaymentGateway``. Newest first."""
@@ -208,8 +206,8 @@ class StripeGateway:
         }
         has_more = True
         while has_more:
-            page, has_more = await self._read(
-                "list payments", self._page_of, self._stripe.payment_intents.list_async(params)
+            page, has_more = await self._line.read(
+                "list payments", self._page_of, self._api.payment_intents.list_async(params)
             )
             for payment in page:
                 yield payment
@@ -229,7 +227,37 @@ class StripeGateway:
 
     async def close(self) -> None:
         """See ``PaymentGateway``."""
-        await self._transport.close_async()  # type: ignore[no-untyped-call]  # It has no types.
+        await self._line.close()
+
+    def _check_mode(self, request: PaymentRequest) -> None:
+        if request.capture_mode not in self.modes:
+            raise GatewayRefused(
+                f"Stripe is not set up for {request.capture_mode} capture", code="capture_mode"
+            )
+
+    async def _intent_ref(self, payment: ProviderPayment) -> str | None:
+        if not is_session(payment.provider_ref):
+            return payment.provider_ref
+        return payment.charge_ref or (await self.fetch(payment.provider_ref)).charge_ref
+
+    async def _paid_intent_ref(self, payment: ProviderPayment) -> str:
+        intent_ref = await self._intent_ref(payment)
+        if intent_ref is None:
+            raise GatewayRefused("nobody has paid on the page", code="not_authorised")
+        return intent_ref
+
+    async def _refunds_of(self, intent_ref: str) -> list[ProviderRefund]:
+        refunds: list[ProviderRefund] = []
+        params: stripe.params.RefundListParams = {"payment_intent": intent_ref, "limit": _PAGE}
+        has_more = True
+        while has_more:
+            page, has_more = await self._line.read(
+                "list refunds", _refund_page_of, self._api.refunds.list_async(params)
+            )
+            refunds += page
+            if has_more:
+                params["starting_after"] = refunds[-1].refund_ref
+        return refunds
 
     def _payment_of(self, intent: stripe.PaymentIntent) -> ProviderPayment:
         return payment_of(intent.to_dict(), self._config.publishable_key)
@@ -239,41 +267,11 @@ class StripeGateway:
     ) -> tuple[list[ProviderPayment], bool]:
         return [self._payment_of(intent) for intent in listed.data], _has_more(listed)
 
-    async def _read(self, what: str, take: Callable[[A], T], asked: Awaitable[A]) -> T:
-        try:
-            return take(await asked)
-        except UNANSWERED as error:
-            raise fault_of(error, what, is_reading=True) from None
 
-    async def _write(self, what: str, take: Callable[[A], T], asked: Awaitable[A]) -> T:
-        try:
-            return take(await asked)
-        except UNANSWERED as error:
-            raise fault_of(error, what, is_reading=False) from None
-
-    async def _write_unless(
-        self,
-        what: str,
-        asked: Awaitable[Any],
-        provider_ref: str,
-        is_done: Callable[[ProviderPayment], bool],
-    ) -> None:
-        """Ask; when refused, look whether it is as it should be already."""
-        try:
-            await asked
-            return
-        except UNANSWERED as error:
-            fault = fault_of(error, what, is_reading=False)
-            is_old = is_replayed(error)
-        if not isinstance(fault, GatewayRefused) or fault.is_unknown_object:
-            raise fault
-        now = await self.fetch(provider_ref)
-        if is_done(now):
-            return
-        if is_old and now.state not in _ENDED:
-            # It was refused for how things were then.
-            raise KeySpent(fault.message)
-        raise fault
+def _is_cancelled(now: ProviderPayment) -> bool:
+    if now.state is ProviderState.PROCESSING:
+        raise GatewayBusy("the bank has not answered yet")
+    return now.state is ProviderState.CANCELLED
 
 
 def _refund_of(refund: stripe.Refund) -> ProviderRefund:

@@ -388,3 +388,27 @@ async def test_while_a_bank_thinks_a_refused_cancellation_is_no_answer() -> None
                     await gateway.cancel(PAYMENT, "void:1")
                 assert type(raised.value) is fault
             await gateway.close()
+
+
+async def test_requests_that_are_each_in_time_do_not_make_a_call_that_is_not(build: Build) -> None:
+    refusal = {"error": {"code": "payment_intent_unexpected_state", "message": "no"}}
+
+    async def answer_late(
+        head: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await asyncio.sleep(0.5)
+        await answer(400, refusal)(head, reader, writer)
+
+    provider = Provider(answer_late)
+    async with running(provider) as url:
+        hurried: PaymentGateway = (
+            StripeGateway(StripeConfig(SECRET_KEY, api_url=url), call_timeout_ms=700)
+            if build is stripe_at
+            else RazorpayGateway(
+                RazorpayConfig("rzp_test_1", KEY_SECRET, api_url=url), call_timeout_ms=1_300
+            )
+        )
+        # Refused, and then there is no time to look why.
+        with pytest.raises((OutcomeUnknown, GatewayBusy)):
+            await hurried.capture(PAYMENT, 5_000, "cap:1")
+        await hurried.close()

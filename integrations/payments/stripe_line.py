@@ -1,0 +1,104 @@
+"""How Stripe is asked: one client with its connections, and what its exceptions become.
+
+``read``, ``write`` and ``write_unless`` take the coroutine of a call that has not begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import aiohttp
+import stripe
+
+from integrations.payments.payment_gateway import (
+    GatewayRefused,
+    KeySpent,
+    ProviderPayment,
+    ProviderState,
+)
+from integrations.payments.provider_config import StripeConfig
+from integrations.payments.stripe_answers import UNANSWERED, fault_of, is_replayed
+from reservation.faults import OutcomeUnknown
+
+_CONNECT_TIMEOUT_S = 3.0
+_ENDED = frozenset({ProviderState.CAPTURED, ProviderState.CANCELLED})
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+# At this level it writes down bodies, in which client secrets are.
+logging.getLogger("stripe").setLevel(logging.WARNING)
+
+
+class StripeLine:
+    """See the module's docstring."""
+
+    def __init__(self, config: StripeConfig, call_timeout_ms: int, request_timeout_ms: int) -> None:
+        self._call_timeout_s = call_timeout_ms / 1_000
+        timeout_s = request_timeout_ms / 1_000
+        self._transport = stripe.AIOHTTPClient(
+            timeout=aiohttp.ClientTimeout(
+                total=timeout_s, sock_connect=min(_CONNECT_TIMEOUT_S, timeout_s)
+            )
+        )
+        self.api = stripe.StripeClient(
+            config.secret_key,
+            http_client=self._transport,
+            max_network_retries=0,
+            base_addresses={"api": config.api_url} if config.api_url else None,
+        ).v1
+
+    @asynccontextmanager
+    async def in_time(self) -> AsyncIterator[None]:
+        """Let an effect that takes several requests end with the call's time."""
+        try:
+            async with asyncio.timeout(self._call_timeout_s):
+                yield
+        except TimeoutError:
+            raise OutcomeUnknown("the time for asking Stripe was over") from None
+
+    async def read(self, what: str, take: Callable[[A], T], asked: Awaitable[A]) -> T:
+        """What ``take`` makes of the answer to something that has no effect."""
+        try:
+            return take(await asked)
+        except UNANSWERED as error:
+            raise fault_of(error, what, is_reading=True) from None
+
+    async def write(self, what: str, take: Callable[[A], T], asked: Awaitable[A]) -> T:
+        """What ``take`` makes of the answer to something that has an effect."""
+        try:
+            return take(await asked)
+        except UNANSWERED as error:
+            raise fault_of(error, what, is_reading=False) from None
+
+    async def write_unless(
+        self,
+        what: str,
+        asked: Awaitable[Any],
+        look: Callable[[], Awaitable[ProviderPayment]],
+        is_done: Callable[[ProviderPayment], bool],
+    ) -> None:
+        """Ask; when refused, look whether it is as it should be already."""
+        try:
+            await asked
+            return
+        except UNANSWERED as error:
+            fault = fault_of(error, what, is_reading=False)
+            is_old = is_replayed(error)
+        if not isinstance(fault, GatewayRefused) or fault.is_unknown_object:
+            raise fault
+        now = await look()
+        if is_done(now):
+            return
+        if is_old and now.state not in _ENDED:
+            # It was refused for how things were then.
+            raise KeySpent(fault.message)
+        raise fault
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._transport.close_async()  # type: ignore[no-untyped-call]  # It has no types.
