@@ -15,7 +15,7 @@ from typing import Any
 
 from integrations.sandbox.identifiers import razorpay_id
 from integrations.sandbox.razorpay_errors import RazorpayRefusal, bad_field, unknown_id
-from integrations.sandbox.razorpay_objects import Order, Payment
+from integrations.sandbox.razorpay_objects import Order, Payment, RazorpayRefund
 from integrations.sandbox.razorpay_store import (
     RazorpayStore,
     check_fields,
@@ -221,6 +221,21 @@ class RazorpayOrders:
         if payment is None or payment.status != "authorized":
             return
         # Money that was only reserved goes back: it never was ours, so the books do not move.
+        refund = RazorpayRefund(
+            razorpay_id("rfnd"),
+            payment.id,
+            payment.amount,
+            payment.currency,
+            self._store.clock.now_s(),
+            {},
+            None,
+            "normal",
+            "processed",
+        )
         payment.status = "refunded"
         payment.amount_refunded = payment.amount
+        payment.refunds.append(refund.id)
+        self._store.refunds.save(refund)
         self._store.payments.save(payment)
+        self._store.emit("refund.created", refund=refund, payment=payment)
+        self._store.emit("refund.processed", refund=refund, payment=payment)

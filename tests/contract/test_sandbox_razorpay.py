@@ -326,6 +326,7 @@ def test_what_is_not_captured_goes_back_after_five_days() -> None:
         own.control("POST", "clock", advance_ms=5 * 86_400_000)
         payment = client.payment.fetch(payment_id)
         assert (payment["status"], payment["captured"]) == ("refunded", False)
+        assert client.payment.fetch_multiple_refund(payment_id)["items"][0]["amount"] == AMOUNT
         assert own.control("GET", "statement") == {}
 
 
