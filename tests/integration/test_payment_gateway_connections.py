@@ -412,3 +412,47 @@ async def test_requests_that_are_each_in_time_do_not_make_a_call_that_is_not(bui
         with pytest.raises((OutcomeUnknown, GatewayBusy)):
             await hurried.capture(PAYMENT, 5_000, "cap:1")
         await hurried.close()
+
+
+async def test_a_provider_that_drips_does_not_keep_the_threads() -> None:
+    order = {"id": "order_1", "amount": 1, "currency": "INR", "created_at": 1, "items": []}
+    is_dripping = True
+
+    async def behave(head: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await (drip if is_dripping else answer(200, order))(head, reader, writer)
+
+    async with running(Provider(behave)) as url:
+        gateway = razorpay_at(url)
+        dripped = await asyncio.gather(
+            *(gateway.fetch("order_1") for _ in range(4)), return_exceptions=True
+        )
+        assert [type(one) for one in dripped] == [GatewayBusy] * 4
+        is_dripping = False
+        assert (await gateway.fetch("order_1")).provider_ref == "order_1"
+        await gateway.close()
+
+
+async def test_what_a_thread_still_waits_for_may_have_happened() -> None:
+    async def answer_a_bit_late(
+        _: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")
+        await asyncio.sleep(0.7)
+        # The library's patience starts anew with this, and outlasts the call's.
+        writer.write(b" ")
+        await reader.read()
+
+    async with running(Provider(answer_a_bit_late, only_when_writing=True)) as url:
+        gateway = RazorpayGateway(
+            RazorpayConfig("rzp_test_1", KEY_SECRET, api_url=url), call_timeout_ms=1_500
+        )
+        with pytest.raises(OutcomeUnknown, match="no time left"):
+            await gateway.capture(PAYMENT, 5_000, "cap:1")
+        await gateway.close()
+    async with running(Provider(answer_a_bit_late)) as url:
+        gateway = RazorpayGateway(
+            RazorpayConfig("rzp_test_1", KEY_SECRET, api_url=url), call_timeout_ms=1_500
+        )
+        with pytest.raises(GatewayBusy, match="no time left"):
+            await gateway.fetch("order_1")
+        await gateway.close()
