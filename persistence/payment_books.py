@@ -9,13 +9,13 @@ The ledger is written by the database itself, in the statement that changes a pa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple
 
 from persistence.catalogue_text import checked_text
 from persistence.queries import load_queries
 from persistence.sessions import Pool, reading, writing
-from reservation.ids import PaymentId, RefundId, ShowId
+from reservation.ids import ShowId
+from reservation.ledger import EntryKind, LedgerEntry
 
 _QUERIES = load_queries("payments.sql")
 
@@ -27,27 +27,11 @@ _SUBJECT_LENGTH_MAX = 300
 _DETAIL_LENGTH_MAX = 1_000
 
 
-class EntryKind(StrEnum):
-    """What happened to money."""
-
-    CAPTURED = "captured"  #: The provider took it for us.
-    BOOKED = "booked"  #: A booking was made for it.
-    CANCELLED = "cancelled"  #: That booking was undone.
-    KEPT = "kept"  #: This much of a cancelled booking stays with the house.
-    REFUNDED = "refunded"  #: It went back.
-    RETURNED = "returned"  #: A refund failed after all, and the money is here again.
-
-
-class LedgerEntry(NamedTuple):
-    """One entry; ``number`` counts those of a show from 1, without a gap."""
+class NumberedEntry(NamedTuple):
+    """An entry and its number; those of a show count from 1, without a gap."""
 
     number: int
-    kind: EntryKind
-    amount_minor: int
-    currency: str
-    payment_id: PaymentId
-    refund_id: RefundId | None
-    at_ms: int
+    entry: LedgerEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +114,15 @@ class PaymentBooks:
 
     async def ledger(
         self, show_id: ShowId, after: int = 0, limit: int = ENTRIES_PER_PAGE_MAX
-    ) -> list[LedgerEntry]:
+    ) -> list[NumberedEntry]:
         """A show's entries after this number; fewer than ``limit`` at the end."""
         assert 1 <= limit <= ENTRIES_PER_PAGE_MAX, "a page of this length"
         async with reading(self._pool) as connection:
             rows = await connection.fetch(_QUERIES["list_entries"], show_id, after, limit)
-        return [LedgerEntry(row[0], EntryKind(row[1]), *row[2:]) for row in map(tuple, rows)]
+        return [
+            NumberedEntry(number, LedgerEntry(EntryKind(kind), *rest))
+            for number, kind, *rest in rows
+        ]
 
     async def sums(self, show_id: ShowId) -> list[ShowMoney]:
         """A show's money, at one moment, in each currency that there is any of."""

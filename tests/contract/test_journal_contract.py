@@ -624,7 +624,11 @@ async def test_a_booking_moves_its_payment_and_so_does_its_cancellation(
     await journal.activate(SHOW)
     await store.put_payment(payment)
     events: list[Event] = [held(1, 0), paid_with(1, payment), cancelled(1)._replace(refund=terms)]
-    parts = {1: [events], 2: [events[:2], events[2:]], 3: [[each] for each in events]}
+    parts: dict[int, list[list[Event]]] = {
+        1: [events],
+        2: [events[:2], events[2:]],
+        3: [[each] for each in events],
+    }
     seen = []
     for part in parts[batches]:
         await journal.append(SHOW.show_id, part)

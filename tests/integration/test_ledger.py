@@ -10,12 +10,13 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from persistence.payment_books import EntryKind, LedgerEntry, PaymentBooks
+from persistence.payment_books import NumberedEntry, PaymentBooks
 from persistence.payments import Payments
 from persistence.postgres_journal import PostgresJournal
 from persistence.sessions import Connection, Pool, open_pool
 from reservation.checkout import Checkout
 from reservation.faults import Diverged
+from reservation.ledger import EntryKind, LedgerEntry, entries_of
 from reservation.payment import CaptureMode, PaymentState
 from reservation.refunds import RefundState
 from tests.conftest import House
@@ -72,8 +73,8 @@ async def superuser(empty_house: House) -> AsyncIterator[Connection]:
     await connection.close()
 
 
-def told(entries: list[LedgerEntry]) -> list[tuple[int, str, int]]:
-    return [(entry.number, entry.kind.value, entry.amount_minor) for entry in entries]
+def told(entries: list[NumberedEntry]) -> list[tuple[int, str, int]]:
+    return [(number, entry.kind.value, entry.amount_minor) for number, entry in entries]
 
 
 async def save(payments: Payments, before: Checkout, after: Checkout) -> Checkout:
@@ -108,13 +109,14 @@ async def test_the_whole_life_of_a_payment_is_in_the_ledger(
         (6, "refunded", 350),
         (7, "returned", 500),
     ]
-    assert {entry.payment_id for entry in entries} == {payment_id}
-    assert [entry.refund_id for entry in entries[4:]] == [
+    assert {entry.payment_id for _, entry in entries} == {payment_id}
+    assert [entry.refund_id for _, entry in entries[4:]] == [
         checkout.refunds[0].refund_id,
         checkout.refunds[1].refund_id,
         checkout.refunds[0].refund_id,
     ]
-    assert [entry.at_ms for entry in entries] == sorted(entry.at_ms for entry in entries)
+    times = [entry.at_ms for _, entry in entries]
+    assert times == sorted(times)
     (money,) = await books.sums(SHOW.show_id)
     assert money.disagreements() == []
     assert (money.captured_minor, money.refunded_minor, money.kept_minor) == (1_000, 350, 150)
@@ -195,7 +197,7 @@ async def test_many_at_once_leave_no_gap_and_no_number_twice(
     await asyncio.gather(*(live(number) for number in range(24)))
     for show, count in ((SHOW, 32), (OTHER, 16)):
         entries = await books.ledger(show.show_id)
-        assert [entry.number for entry in entries] == list(range(1, count + 1))
+        assert [number for number, _ in entries] == list(range(1, count + 1))
         (money,) = await books.sums(show.show_id)
         assert (money.disagreements(), money.in_flight_minor) == ([], 0)
 
@@ -208,6 +210,7 @@ class RandomMoney:
         self.journal = journal
         self.refused = 0
         self.done = 0
+        self.expected: list[LedgerEntry] = []
         self._random = random.Random(seed)
         self._numbers: list[int] = []
 
@@ -218,10 +221,12 @@ class RandomMoney:
             number = len(self._numbers)
             self._numbers.append(number)
             mode = rng.choice((CaptureMode.MANUAL, AUTOMATIC))
-            await paid(self.payments, new_payment(number, mode=mode))
+            payment = await paid(self.payments, new_payment(number, mode=mode))
+            self.expected += entries_of(None, Checkout(payment), 0)
             await self.journal.append(SHOW.show_id, [held(number)])
             return
         number = rng.choice(self._numbers)
+        before = await read(self.payments, new_payment(number).payment_id)
         attempt = rng.choice((self._book, self._cancel, self._move, self._move, self._pay_back))
         try:
             await attempt(number)
@@ -234,6 +239,8 @@ class RandomMoney:
             self.refused += 1
         else:
             self.done += 1
+            after = await read(self.payments, new_payment(number).payment_id)
+            self.expected += entries_of(before, after, 0)
 
     async def _book(self, number: int) -> None:
         await self.journal.append(SHOW.show_id, [booked(number, new_payment(number).payment_id)])
@@ -278,9 +285,10 @@ async def test_whatever_is_tried_the_books_agree(
     assert life.done > 40
     assert life.refused > 40
     entries = await books.ledger(SHOW.show_id)
-    assert [entry.number for entry in entries] == list(range(1, len(entries) + 1))
+    assert [number for number, _ in entries] == list(range(1, len(entries) + 1))
     assert {EntryKind.CAPTURED, EntryKind.BOOKED, EntryKind.REFUNDED} <= {
-        entry.kind for entry in entries
+        entry.kind for _, entry in entries
     }
+    assert [entry._replace(at_ms=0) for _, entry in entries] == life.expected
     (money,) = await books.sums(SHOW.show_id)
     assert money.disagreements() == []

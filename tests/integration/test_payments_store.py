@@ -339,7 +339,7 @@ FORWARD = {
     "created": {"open", "failed", *UNPAID_ENDS},
     "open": {"failed", *UNPAID_ENDS},
     "failed": UNPAID_ENDS,
-    "authorised": {"captured", "void_due", "refund_due", "refunded"},
+    "authorised": UNPAID_ENDS - {"authorised"},
     "captured": {"refund_due", "refunded"},
     "void_due": {"voided", "refund_due", "refunded"},
     "voided": {"refund_due", "refunded"},

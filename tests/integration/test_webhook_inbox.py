@@ -123,7 +123,7 @@ async def test_what_no_provider_sends_is_not_written_down(
     inbox: WebhookInbox, field: str, wrong: str
 ) -> None:
     with pytest.raises(ValueError, match=field):
-        await inbox.receive(notice("evt_1")._replace(**{field: wrong}), b"")
+        await inbox.receive(WebhookNotice(**{**notice("evt_1")._asdict(), field: wrong}), b"")
     with pytest.raises(ValueError, match="body"):
         await inbox.receive(notice("evt_1"), b"x" * (BODY_BYTES_MAX + 1))
     assert await inbox.receive(notice("evt_1"), b"x" * BODY_BYTES_MAX)

@@ -194,7 +194,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN CASE p_before
     WHEN 'created' THEN p_after NOT IN ('created', 'booked', 'settled')
     WHEN 'open' THEN p_after NOT IN ('created', 'booked', 'settled')
     WHEN 'failed' THEN p_after NOT IN ('created', 'open', 'booked', 'settled')
-    WHEN 'authorised' THEN p_after IN ('captured', 'booked', 'void_due', 'refund_due', 'refunded')
+    WHEN 'authorised' THEN p_after NOT IN ('created', 'open', 'failed', 'authorised', 'settled')
     WHEN 'captured' THEN p_after IN ('settled', 'refund_due', 'refunded')
     WHEN 'booked' THEN p_after = 'settled' OR p_is_cancelled AND p_after = 'voided'
     WHEN 'void_due' THEN p_after IN ('voided', 'refund_due', 'refunded')
@@ -222,7 +222,8 @@ BEGIN
             NEW.payment_id, NULL);
     END IF;
     IF NEW.kept_minor > 0 AND OLD.kept_minor IS NULL THEN
-        PERFORM write_entry(NEW.show_id, 'kept', NEW.kept_minor, v_paid, NEW.payment_id, NULL);
+        PERFORM write_entry(NEW.show_id, 'kept', NEW.kept_minor, NEW.currency, NEW.payment_id,
+            NULL);
     END IF;
     RETURN NULL;
 END $$;
