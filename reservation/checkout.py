@@ -162,6 +162,11 @@ def in_flight_minor(checkout: Checkout) -> int:
 
 def owed_minor(checkout: Checkout) -> int:
     """What is to go back and is not on its way; see the module's docstring."""
+    return max(0, _open_minor(checkout))
+
+
+def _open_minor(checkout: Checkout) -> int:
+    """As ``owed_minor``; below 0 when more is on its way than is owed."""
     payment = checkout.payment
     if payment.state in _NOTHING_IS_KEPT:
         kept_minor = 0
@@ -169,15 +174,17 @@ def owed_minor(checkout: Checkout) -> int:
         kept_minor = payment.kept_minor
     else:
         kept_minor = payment.amount_minor
-    return max(0, payment.captured_minor - kept_minor - given_minor(checkout))
+    return payment.captured_minor - kept_minor - given_minor(checkout)
 
 
 def with_refunds_owed(checkout: Checkout, now_ms: int) -> Checkout:
     """The checkout with what is owed written down as refunds, and closed when all is back.
 
-    Each refund is of one amount of the payment at most: a customer who paid twice has two charges,
-    and a provider refunds each by itself.
+    A refund that nobody has asked for yet is withdrawn when somebody else has paid it back. Each is
+    of one amount of the payment at most: a customer who paid twice has two charges, and a provider
+    refunds each by itself.
     """
+    checkout = _without_surplus(checkout)
     payment, refunds = checkout.payment, list(checkout.refunds)
     owed = owed_minor(checkout)
     is_of_charges = payment.captured_minor % payment.amount_minor == 0
@@ -200,6 +207,16 @@ def with_refunds_owed(checkout: Checkout, now_ms: int) -> Checkout:
     if payment.state is PaymentState.REFUND_DUE and returned == payment.captured_minor:
         payment = replace(payment, state=PaymentState.REFUNDED, state_at_ms=now_ms)
     return Checkout(payment, tuple(refunds))
+
+
+def _without_surplus(checkout: Checkout) -> Checkout:
+    for refund in reversed(checkout.refunds):
+        if refund.state is RefundState.DUE and _open_minor(checkout) < 0:
+            withdrawn = replace(refund, state=RefundState.FAILED)
+            refunds = list(checkout.refunds)
+            refunds[refund.number - 1] = withdrawn
+            checkout = replace(checkout, refunds=tuple(refunds))
+    return checkout
 
 
 def _reason(payment: Payment) -> RefundReason:

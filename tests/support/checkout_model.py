@@ -1,7 +1,7 @@
-"""Everything that can happen to one payment, in every order: a world of five, small enough to know.
+"""Everything that can happen to one payment, in every order: a world small enough to know.
 
-The world is a row of the database, a provider, a show, a runner and a customer. The row changes only
-by the functions of ``reservation``; the rest is as malicious as the real ones may be:
+It is a row of the database, a provider, a show, a runner and a customer. The row changes only by
+the functions of ``reservation``; the rest is as malicious as the real ones may be:
 
 * the customer pays, fails, pays twice, gives up, cancels his booking, at any moment;
 * the hold expires, the show is cancelled, the authorisation lapses, a refund fails;
@@ -56,14 +56,13 @@ from reservation.checkout_saga import (
     RefundMoney,
     ReleaseAgain,
     Step,
-    Wait,
     VoidAtProvider,
+    Wait,
     decide_step,
 )
 from reservation.ids import (
     CustomerId,
     HoldId,
-    PaymentId,
     derive_hold_id,
     derive_payment_id,
     derive_show_id,
@@ -102,9 +101,10 @@ MOMENTS = (WHILE_HELD, WHEN_OVER, *(WHEN_OVER + 3 * 86_400_000 * count for count
 
 
 class Provider(NamedTuple):
-    """``refunds``: (key, amount, state)."""
+    """``refunds``: (key, amount, state); ``is_payable``: its customer has got its secret."""
 
     state: str | None = None
+    is_payable: bool = False
     charges: int = 0
     refunds: tuple[tuple[str, int, str], ...] = ()
     captured_by_us: bool = False
@@ -173,9 +173,9 @@ class Saga:
 
     decide: Callable[[Checkout, int], Step] = decide_step
     provider_says: Callable[..., Any] = learn_provider
-    unknown: Callable[[Checkout, Step, int], Checkout] = lambda checkout, _, now_ms: learn_delay(
-        checkout, now_ms, 0
-    ).checkout
+    unknown: Callable[[Checkout, Step, int], Checkout] = lambda checkout, _, now_ms: (
+        learn_delay(checkout, now_ms, 0).checkout
+    )
     books: Callable[[Payment, HoldId, int], Payment | None] = booked_by
     compares_versions: bool = True
     reconciles: bool = True
@@ -297,7 +297,7 @@ class Model:
 
     def _of_customer(self, world: World) -> Iterator[tuple[str, World]]:
         provider, left = world.provider, world.left
-        if provider.state in ("open", "failed"):
+        if provider.is_payable and provider.state in ("open", "failed"):
             state = "captured" if self.is_automatic else "authorised"
             charges = 1 if self.is_automatic else 0
             yield "pays", world._replace(provider=provider._replace(state=state, charges=charges))
@@ -330,7 +330,7 @@ class Model:
 
     def _of_fate(self, world: World) -> Iterator[tuple[str, World]]:
         provider, house, left = world.provider, world.house, world.left
-        if world.moment < LAST_MOMENT:
+        if world.moment < LAST_MOMENT and not _takes_less_time(world):
             yield "time passes", self._later(world)
         if provider.state is not None:
             noticed = self._changed(world.row, world.moment, learn_notice)
@@ -365,23 +365,19 @@ class Model:
 
     def _later(self, world: World) -> World:
         house = world.house
-        now_ms = MOMENTS[world.moment + 1]
+        moment = world.moment + 1
         again = house.again if world.moment == 0 else _ended(house.again, "expired")
         return world._replace(
-            moment=world.moment + 1,
-            row=self._code(self._rows[world.row], now_ms),
+            moment=moment,
+            row=self._changed(world.row, moment, _aged),
             house=house._replace(hold=_ended(house.hold, "expired"), again=again),
             acting=None
             if world.acting is None
-            else (self._code(self._rows[world.acting[0]], now_ms), world.acting[1]),
+            else (self._changed(world.acting[0], moment, _aged), world.acting[1]),
         )
 
     def _booking_cancelled(self, world: World, terms: RefundTerms) -> World:
-        def cancel(checkout: Checkout, now_ms: int) -> Checkout:
-            return replace(checkout, payment=cancelled_by(checkout.payment, terms, now_ms))
-
-        now_ms = MOMENTS[world.moment]
-        row = self._code(cancel(self._rows[world.row], now_ms), now_ms)
+        row = self._changed(world.row, world.moment, _booking_cancelled, terms)
         house = world.house._replace(booking_cancelled=terms.value)
         return self._saved(world._replace(house=house), row)
 
@@ -405,8 +401,7 @@ class Model:
         """The runner, or his answer, is gone; he notes that he knows nothing."""
         assert world.acting is not None
         read, step = world.acting
-        now_ms = MOMENTS[world.moment]
-        unknown = self._code(self.saga.unknown(self._rows[read], step, now_ms), now_ms)
+        unknown = self._changed(read, world.moment, self.saga.unknown, step)
         world = self._saved(world._replace(acting=None), unknown, read)
         if self.saga.acts_blindly and isinstance(step, ConfirmAtShow):
             world = world._replace(provider=_undone(world.provider))
@@ -419,7 +414,11 @@ class Model:
         if change is None:
             return world
         learn, *said = change
-        return self._saved(world, self._changed(read, world.moment, learn, *said), read)
+        world = self._saved(world, self._changed(read, world.moment, learn, *said), read)
+        payment, provider = self._rows[world.row].payment, world.provider
+        if payment.state is PaymentState.OPEN and not provider.is_payable:
+            return world._replace(provider=provider._replace(is_payable=True))
+        return world
 
     def _effect(self, world: World, step: Step) -> tuple[World, tuple[Any, ...] | None]:
         """What the step does out there, and what is learned from the answer."""
@@ -470,7 +469,9 @@ class Model:
     def _seen(self, provider: Provider) -> Seen:
         assert provider.state is not None
         taken = provider.charges * self.amount_at_provider
-        return Seen("obj", provider.state, self.amount_at_provider, "EUR", taken)
+        # As agreed until it is paid: somebody changes it behind the customer's back, or ours.
+        amount = AMOUNT if provider.state in ("open", "failed") else self.amount_at_provider
+        return Seen("obj", provider.state, amount, "EUR", taken)
 
     def _refunded(self, world: World, step: RefundMoney) -> tuple[World, tuple[Any, ...] | None]:
         provider, refund = world.provider, step.refund
@@ -500,13 +501,15 @@ class Model:
             # A hold at another price is alive, too, but nobody confirms it.
             assert state != "other_price", "confirms what the customer did not agree to"
             return _refusing(world, Rejection.HOLD_EXPIRED)
-        now_ms = MOMENTS[world.moment]
-        checkout = self._rows[world.row]
-        payment = self.saga.books(checkout.payment, hold_id, now_ms)
-        if payment is None:
+        row = self._changed(world.row, world.moment, self._booked, hold_id)
+        if row == world.row:
             return world, (_unknown,)
         world = world._replace(house=house._replace(booked=which))
-        return self._saved(world, self._code(replace(checkout, payment=payment), now_ms)), None
+        return self._saved(world, row), None
+
+    def _booked(self, checkout: Checkout, hold_id: HoldId, now_ms: int) -> Checkout:
+        payment = self.saga.books(checkout.payment, hold_id, now_ms)
+        return checkout if payment is None else replace(checkout, payment=payment)
 
     def _held_again(self, world: World) -> tuple[World, tuple[Any, ...] | None]:
         house = world.house
@@ -558,7 +561,7 @@ class Model:
 
     def _follow(self, world: World) -> None:
         """Let everybody finish his work, and look at what is left."""
-        path = []
+        path: list[World] = []
         while world not in self._calm:
             if len(path) > 300:
                 self._break(path[0], f"never ends: {path[-6:]}")
@@ -611,7 +614,7 @@ class Model:
         self.ends.add((payment.state, has_places))
         if payment.due_at_ms is not None or payment.state not in _ENDS:
             self._break(origin, f"ends unfinished: {payment.state}")
-        if provider.state in ("open", "failed", "authorised"):
+        if provider.is_payable and provider.state in ("open", "failed", "authorised"):
             self._break(origin, f"ends while the provider can still take money: {provider.state}")
         if has_places:
             if ours != AMOUNT:
@@ -644,6 +647,14 @@ _LET_GO = (
 )
 
 
+def _aged(checkout: Checkout, _: int) -> Checkout:
+    return checkout
+
+
+def _booking_cancelled(checkout: Checkout, terms: RefundTerms, now_ms: int) -> Checkout:
+    return replace(checkout, payment=cancelled_by(checkout.payment, terms, now_ms))
+
+
 def _rest(checkout: Checkout, _: int) -> Any:
     return learn_rest(checkout, None)
 
@@ -662,6 +673,19 @@ def _reckoned(checkout: Checkout, now_ms: int) -> Any:
 
 def _refusing(world: World, rejection: Rejection) -> tuple[World, tuple[Any, ...]]:
     return world._replace(may_give_up=True), (learn_confirm_rejected, rejection)
+
+
+def _takes_less_time(world: World) -> bool:
+    """Whether something is under way that is over long before time passes.
+
+    A call lasts seconds. The saga counts on it in two places: what the provider does not know of
+    after minutes was not created, and what it does not know of after a day was not refunded.
+    """
+    under_way = (world.late, None if world.acting is None else world.acting[1])
+    return any(
+        isinstance(step, CreateAtProvider) or (isinstance(step, RefundMoney) and world.moment > 0)
+        for step in under_way
+    )
 
 
 def _name(step: Step) -> str:
