@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
+from persistence.catalogue import Listed
 from reservation.access import Role
 from reservation.fares import CategoryFare, FareTable
 from reservation.faults import OutcomeUnknown, ShowUnavailable
@@ -457,7 +458,10 @@ def test_an_instant_that_is_written_is_read_back(at_ms: int) -> None:
 class ManyShows:
     """A catalogue in which every id is a show, each with a plan of its own."""
 
-    async def find_listing(self, show_id: ShowId) -> ShowListing:
+    async def renew_listings(self, known: Mapping[ShowId, int | None]) -> dict[ShowId, Listed]:
+        return {show_id: Listed(self.listing_of(show_id), 1) for show_id in known}
+
+    def listing_of(self, show_id: ShowId) -> ShowListing:
         return ShowListing(
             show_id,
             show_id,
