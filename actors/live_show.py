@@ -27,12 +27,14 @@ class LiveShow:
     Units:
         last_command_at_ms: when somebody last asked for something.
         owned_at_ms: a moment at which this epoch is known to have owned the show.
+        awaited_at_ms: for which deadline somebody will look at the show again; its owner's note.
     """
 
     __slots__ = (
         "_deadlines",
         "_step",
         "_tail",
+        "awaited_at_ms",
         "epoch",
         "last_command_at_ms",
         "owned_at_ms",
@@ -44,6 +46,7 @@ class LiveShow:
         self.epoch = epoch
         self.last_command_at_ms = now_ms
         self.owned_at_ms = owned_at_ms
+        self.awaited_at_ms: int | None = None
         self._step: list[Event] = []
         self._tail: Future[int] | None = None
         self._deadlines: list[tuple[int, HoldId]] = []

@@ -28,6 +28,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 from actors.choosers import Choosers
@@ -66,6 +67,8 @@ STALL_TOLERATED_MS = 1_500
 """While the store has been silent for longer, new claims are refused instead of queued."""
 
 HOUSEKEEPING_MS = 1_000
+SHOWS_KEPT_AT_ONCE_MAX = 500
+"""At one tick: looking after thousands of shows at once would hold up every command."""
 
 _PENDING: Fault = ShowUnavailable("the show is being activated")
 
@@ -124,6 +127,9 @@ class ShowActor:
         self._publisher = publisher or NoPublisher()
         self._live: dict[ShowId, LiveShow] = {}
         self._activating: dict[ShowId, asyncio.Task[Fault | None]] = {}
+        # When to look at which show; a show that is not awaited then has left, or comes later.
+        self._deadlines: list[tuple[int, ShowId]] = []
+        self._to_keep: list[ShowId] | None = None
         self._choosers = Choosers()
         self._ticker: asyncio.Task[None] | None = None
         self._answering = 0
@@ -270,6 +276,7 @@ class ShowActor:
         step = live.take_step()
         if not step:
             return False
+        self._await_deadline(show_id, live)
         durable = self._journal.append(show_id, step)
         durable.add_done_callback(partial(self._landed, show_id, live, self._clock.now_ms()))
         live.appended(durable)
@@ -416,6 +423,7 @@ class ShowActor:
         self._live[show_id] = live
         self._publisher.opened(show, activation)
         self._work_on(show_id, live, partial(live.expire_due, now_ms))
+        self._await_deadline(show_id, live)
         return None
 
     async def _anchor_clock(self) -> None:
@@ -457,22 +465,51 @@ class ShowActor:
     def tick(self) -> None:
         """What must happen without anybody asking. Called ten times a second."""
         now_ms = self._clock.now_ms()
-        for show_id, live in list(self._live.items()):
-            deadline_ms = live.next_deadline_ms
-            if deadline_ms is not None and deadline_ms <= now_ms:
+        # All of them first: a show that still has a deadline behind it afterwards waits for the next
+        # tick, and cannot keep this one from ending.
+        due = []
+        while self._deadlines and self._deadlines[0][0] <= now_ms:
+            due.append(heappop(self._deadlines))
+        for deadline_ms, show_id in due:
+            live = self._live.get(show_id)
+            if live is not None and live.awaited_at_ms == deadline_ms:
+                live.awaited_at_ms = None
                 self._work_on(show_id, live, partial(live.expire_due, now_ms))
+                self._await_deadline(show_id, live)
         if now_ms - self._housekept_at_ms >= HOUSEKEEPING_MS:
             self._housekept_at_ms = now_ms
-            self._keep_house(now_ms)
+            self._to_keep = list(self._live)
+        if self._to_keep is not None:
+            self._keep_house(self._to_keep, now_ms)
 
-    def _keep_house(self, now_ms: int) -> None:
-        for show_id, live in list(self._live.items()):
+    def _await_deadline(self, show_id: ShowId, live: LiveShow) -> None:
+        """Look at the show when the next of its holds may expire, if that is not awaited yet."""
+        deadline_ms = live.next_deadline_ms
+        if deadline_ms is None:
+            return
+        if live.awaited_at_ms is None or deadline_ms < live.awaited_at_ms:
+            live.awaited_at_ms = deadline_ms
+            heappush(self._deadlines, (deadline_ms, show_id))
+
+    def _keep_house(self, to_keep: list[ShowId], now_ms: int) -> None:
+        kept = to_keep[:SHOWS_KEPT_AT_ONCE_MAX]
+        del to_keep[:SHOWS_KEPT_AT_ONCE_MAX]
+        has_let_go = False
+        for show_id in kept:
+            live = self._live.get(show_id)
+            if live is None:
+                continue
             self._work_on(show_id, live, partial(live.forget_ended, now_ms))
             if live.tail is None and live.is_idle(now_ms, self._passivate_after_ms):
                 del self._live[show_id]
                 self._publisher.closed(show_id)
                 self._journal.forget(show_id)
-                self._forget_unused_choosers()
+                has_let_go = True
+        if has_let_go:
+            self._forget_unused_choosers()
+        if to_keep:
+            return
+        self._to_keep = None
         if self._placement is Placement.DEDICATED and self._is_unused(now_ms):
             self._on_idle()
 

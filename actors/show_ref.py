@@ -4,8 +4,8 @@ Theory of operation
 -------------------
 One remote call per command would cost more than the command. So every actor has one *channel*
 in this process: while a batch is under way, later commands wait in a list and leave together
-when it returns. A lone command leaves at once; a crowd's next batch waits a few milliseconds for
-company; and the busier the actor, the larger the batches.
+when it returns. A lone command leaves at once; a crowd's next batch waits for company as long
+again as the one before it took; so the busier the house, the larger the batches.
 
 Every command carries an id that makes repeating it harmless, but only the caller knows whether
 it wants to: this ref repeats a command by itself only when it is certain that nothing happened
@@ -51,9 +51,12 @@ SECOND_BATCH_COMMANDS_MIN = 32
 """A remote call costs as much as a few dozen commands, so a second one leaves only when it is
 full enough to be worth it; fewer commands wait for the first to return."""
 
-BATCH_SPACING_S = 0.005
+BATCH_SPACING_MIN_S = 0.005
+BATCH_SPACING_MAX_S = 0.020
 """In a crowd, a batch that is not full leaves no sooner than this after the one before it: a batch
-costs its actor and Postgres as much as a few dozen commands."""
+costs its actor and Postgres as much as a few dozen commands. Within these bounds, it is twice the
+time that the one before it took: who is answered late anyway waits little longer, and what is
+spared lets everybody be answered sooner."""
 
 CROWD_COMMANDS_MIN = 4
 """So many commands in one batch are a crowd. Fewer never wait for company."""
@@ -119,6 +122,7 @@ class _Channel:
         self._looking: asyncio.TimerHandle | None = None
         self._left_at_s = 0.0
         self._left_with = 0
+        self._took_s = 0.0
 
     def send(self, request: Request, deadline_s: float) -> _Waiting:
         """Put a command in line.
@@ -196,13 +200,15 @@ class _Channel:
                 batch = self._next_batch()
                 if not batch:
                     return
-                self._left_at_s, self._left_with = self._loop.time(), len(batch)
+                left_at_s = self._left_at_s = self._loop.time()
+                self._left_with = len(batch)
                 flight = _Flight(batch)
                 self._flights[flight] = None
                 self._commands_under_way += len(batch)
                 try:
                     await self._deliver(batch)
                 finally:
+                    self._took_s = self._loop.time() - left_at_s
                     self._commands_under_way -= len(batch)
                     del self._flights[flight]
         finally:
@@ -212,7 +218,8 @@ class _Channel:
         """How long the next batch waits for company."""
         if self._left_with < CROWD_COMMANDS_MIN or self._length >= SECOND_BATCH_COMMANDS_MIN:
             return 0.0
-        return self._left_at_s + BATCH_SPACING_S - self._loop.time()
+        spacing_s = min(max(2 * self._took_s, BATCH_SPACING_MIN_S), BATCH_SPACING_MAX_S)
+        return self._left_at_s + spacing_s - self._loop.time()
 
     def _is_worth_a_batch(self, others: int) -> bool:
         """Whether enough commands wait for one more batch beside ``others`` under way."""

@@ -7,7 +7,7 @@ memory once they have been read. Shows are read from Postgres every time.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import asyncpg
 import orjson
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Catalogue",
     "Cursor",
+    "Listed",
     "PutCounts",
     "RefusedShow",
     "Ride",
@@ -64,6 +65,16 @@ STOPS_CACHED_MAX = 100_000
 _QUERIES = load_queries("catalogue.sql")
 _NO_ROUTE = Route()
 _NEVER_MS = 1 << 62
+
+
+class Listed(NamedTuple):
+    """A listing as it was read; ``version`` changes with every change of it.
+
+    Both are None when there is no such show, or only a draft.
+    """
+
+    listing: ShowListing | None
+    version: int | None
 
 
 class Catalogue:
@@ -149,8 +160,30 @@ class Catalogue:
 
         What is being prepared is for its organiser only (``OrganiserShows``).
         """
-        row = await self._find("find_listing", show_id)
-        return None if row is None else listing_of(row)
+        found = await self.renew_listings({show_id: None})
+        return found[show_id].listing if show_id in found else None
+
+    async def renew_listings(self, known: Mapping[ShowId, int | None]) -> dict[ShowId, Listed]:
+        """What has changed of the listings that a reader knows, in one statement.
+
+        Shapes:
+            known: the version of each as it was read; None where nothing is known.
+
+        Returns:
+            The shows whose listing is another one now; those that are as they are known, and those
+            that are not known and not there, are left out.
+        """
+        versions = {show_id: version for show_id, version in known.items() if _may_be_id(show_id)}
+        async with reading(self._pool) as connection:
+            rows = await connection.fetch(
+                _QUERIES["renew_listings"], list(versions), list(versions.values())
+            )
+        return {
+            row["asked_id"]: Listed(
+                None if row["show_id"] is None else listing_of(row), row["version"]
+            )
+            for row in rows
+        }
 
     async def load_plan(self, plan_id: str) -> SeatingPlan | None:
         """The plan with its labels; None when there is no such plan."""

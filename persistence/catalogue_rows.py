@@ -95,7 +95,7 @@ def policy_of(policy: str) -> SalesPolicy:
 
 
 def listing_of(row: asyncpg.Record) -> ShowListing:
-    """The listing of a row of ``find_listing``."""
+    """The listing of a row of ``renew_listings`` that has a show."""
     return ShowListing(
         show_id=ShowId(row["show_id"]),
         source_key=row["source_key"],

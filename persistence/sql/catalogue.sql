@@ -7,13 +7,17 @@ SELECT plan_id, route_id, currency, fares::text AS fares, placement, policy::tex
 FROM show
 WHERE show_id = $1;
 
--- name: find_listing
--- Everything that is told about a show; a draft is not told.
-SELECT show_id, source_key, kind, title, venue, starts_at, ends_at, service_day_at, time_zone,
-       plan_id, route_id, currency, fares::text AS fares, placement, policy::text AS policy,
-       tenant_id, status, description, series_id, venue_id
-FROM show
-WHERE show_id = $1 AND status <> 'draft';
+-- name: renew_listings
+-- Everything that is told about those of these shows ($1) whose row is another than the reader
+-- knows ($2: its version, null for none); a draft is not told. Each transaction that changes a row
+-- leaves its own number in xmin, so the number is a version that nobody can forget to raise.
+SELECT w.show_id AS asked_id, s.xmin::text::bigint AS version, s.show_id, source_key, kind, title,
+       venue, starts_at, ends_at, service_day_at, time_zone, plan_id, route_id, currency,
+       fares::text AS fares, placement, policy::text AS policy, tenant_id, s.status, description,
+       series_id, venue_id
+FROM unnest($1::text[], $2::bigint[]) AS w(show_id, version)
+    LEFT JOIN show s ON s.show_id = w.show_id AND s.status <> 'draft'
+WHERE s.xmin::text::bigint IS DISTINCT FROM w.version;
 
 -- name: find_placement
 -- Which kind of actor owns a show.

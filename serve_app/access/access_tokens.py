@@ -32,7 +32,6 @@ from typing import Any, NamedTuple
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from jwt import PyJWS
-from jwt.exceptions import PyJWTError
 
 from reservation.access import Principal, Role, fits_tenant
 from reservation.faults import NotDone
@@ -73,6 +72,7 @@ _FORM = re.compile(rb"([\w-]+)\.([\w-]+)\.([\w-]{%d})" % _SIGNATURE_LETTERS)
 _HEADER_MEMBERS = frozenset({"alg", "typ", "kid"})
 _ROLES = {role.value: role for role in Role}
 _SIGNATURES = PyJWS(algorithms=[ALGORITHM])
+_ALGORITHM = _SIGNATURES.get_algorithm_by_name(ALGORITHM)
 
 
 class NoSigningKey(NotDone):
@@ -233,12 +233,11 @@ class TokenVerifier:
         form = _FORM.fullmatch(token) if len(token) <= TOKEN_BYTES_MAX else None
         if form is None:
             raise TokenRefused(Refusal.MALFORMED)
-        header, payload, _ = [_octets(part) for part in form.groups()]
+        header, payload, signature = [_octets(part) for part in form.groups()]
         key = self._key_of(_members(header, Refusal.HEADER))
-        try:
-            _SIGNATURES.decode_complete(token, key, algorithms=[ALGORITHM])
-        except PyJWTError:
-            raise TokenRefused(Refusal.SIGNATURE) from None
+        # What the library would take apart once more has been taken apart here, more strictly.
+        if not _ALGORITHM.verify(token[: -_SIGNATURE_LETTERS - 1], key, signature):
+            raise TokenRefused(Refusal.SIGNATURE)
         kept = _kept_of(_members(payload, Refusal.CLAIMS), now_s)
         if kept.principal.session_id in self._revoked:
             raise TokenRefused(Refusal.REVOKED)

@@ -18,7 +18,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
-from fastapi import FastAPI, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from actors.show_ref import ShowRefs
@@ -85,6 +85,7 @@ from serve_app.api.hold_views import (
 from serve_app.api.limits import RequestLimits, Rule
 from serve_app.api.principals import Gate, customer_of, principal_of
 from serve_app.api.problems import Problem, bad_field, problem_of_fault, problem_of_rejection
+from serve_app.api.short_way import Api
 from serve_app.api.show_facts import ShowFacts, ShowFactsCache
 from serve_app.api.strict_json import read_json, read_nothing, validated
 
@@ -125,12 +126,10 @@ def build_booking_api(
     body_bytes_max: int,
     limits: RequestLimits | None = None,
     cors_origins: Sequence[str] = (),
-    echoes_request_id: bool = True,
-) -> FastAPI:
+) -> Api:
     """The booking application as plain ASGI, without Ray.
 
-    See ``edge.make_api`` for ``open_desk`` and what follows it, and ``front.Front`` for
-    ``echoes_request_id``.
+    See ``edge.make_api`` for ``open_desk`` and what follows it.
     """
     opened = Opened()
     app = make_api(
@@ -140,7 +139,6 @@ def build_booking_api(
         summary="Hold seats, confirm them, cancel bookings.",
         description=document.DESCRIPTION,
         body_bytes_max=body_bytes_max,
-        echoes_request_id=echoes_request_id,
         limits=limits,
         cors_origins=cors_origins,
     )

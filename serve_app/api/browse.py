@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import orjson
-from fastapi import FastAPI, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from persistence.catalogue import Catalogue, Cursor, ShowSearch
@@ -36,6 +36,7 @@ from serve_app.api.seat_map_view import etag_of, shape_of, version_named, write_
 from serve_app.api.seat_maps import SeatMaps
 from serve_app.api.segments import segment_of
 from serve_app.api.shared_reads import SharedReads
+from serve_app.api.short_way import Api
 from serve_app.api.show_facts import ShowFactsCache
 from serve_app.api.show_views import view_of_page, view_of_show
 
@@ -73,12 +74,10 @@ def build_browse_api(
     body_bytes_max: int,
     limits: RequestLimits | None = None,
     cors_origins: Sequence[str] = (),
-    echoes_request_id: bool = True,
-) -> FastAPI:
+) -> Api:
     """The browse application as plain ASGI, without Ray.
 
-    See ``edge.make_api`` for ``open_desk`` and what follows it, and ``front.Front`` for
-    ``echoes_request_id``.
+    See ``edge.make_api`` for ``open_desk`` and what follows it.
     """
     opened = Opened()
     app = make_api(
@@ -88,7 +87,6 @@ def build_browse_api(
         summary="Search shows and runs, and see which seats are free.",
         description=document.DESCRIPTION,
         body_bytes_max=body_bytes_max,
-        echoes_request_id=echoes_request_id,
         limits=limits,
         cors_origins=cors_origins,
     )

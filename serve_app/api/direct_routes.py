@@ -1,4 +1,4 @@
-"""The short way from a request to its handler, for addresses with one id in the second place.
+"""The handlers of addresses with one id in the second place, found without trying patterns.
 
 Commands come by the thousand a second and have such addresses: ``/holds/{hold_id}/confirm``. The
 framework would find their route by trying one pattern after the other, and pass them through
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 from starlette.requests import Request
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from reservation.faults import Fault
 from serve_app.api.api_document import BareRoute, Handler
@@ -24,17 +24,17 @@ from serve_app.api.problems import Problem, response_to
 
 _Key = tuple[str, str, str]
 
+_FOUND = "housefull.handler"
 _NO_PARTS = ("", "", "", "")
 
 
 class DirectRoutes:
-    """Pure ASGI middleware; see the module's docstring.
+    """Pure ASGI for the requests that ``finds`` says yes to; see the module's docstring.
 
     ``routes`` are those of the framework, complete before the first request.
     """
 
-    def __init__(self, app: ASGIApp, *, routes: Iterable[BaseRoute]) -> None:
-        self._app = app
+    def __init__(self, routes: Iterable[BaseRoute]) -> None:
         self._handlers: dict[_Key, tuple[str, Handler]] = {}
         for route in routes:
             if isinstance(route, BareRoute):
@@ -46,30 +46,26 @@ class DirectRoutes:
             for method in route.methods or ():
                 self._handlers[method, collection, verb] = (name[1:-1], route.handler)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        found = None
-        if scope["type"] == "http":
-            root, collection, claim_id, verb = _parts_of(_path_of(scope))
-            if claim_id and not root:
-                found = self._handlers.get((scope["method"], collection, verb))
+    def finds(self, scope: Scope, path: str) -> bool:
+        """Whether this request is answered here; ``path`` is its address in this application."""
+        root, collection, claim_id, verb = _parts_of(path)
+        if root or not claim_id:
+            return False
+        found = self._handlers.get((scope["method"], collection, verb))
         if found is None:
-            await self._app(scope, receive, send)
-            return
-        name, handler = found
+            return False
+        name, scope[_FOUND] = found
         scope["path_params"] = {name: claim_id}
+        return True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request that was found here."""
+        handler: Handler = scope[_FOUND]
         try:
             response = await handler(Request(scope, receive, send))
         except (Problem, Fault) as error:
             response = response_to(error)
         await response(scope, receive, send)
-
-
-def _path_of(scope: Scope) -> str:
-    """The address within this application."""
-    path: str = scope["path"]
-    root_path: str = scope.get("root_path", "")
-    return path[len(root_path) :] if root_path and path.startswith(root_path) else path
 
 
 def _parts_of(path: str) -> Sequence[str]:

@@ -4,7 +4,8 @@ CrossOrigin    pages of other origins; not there when none are allowed
 Front          request id, address, security headers, the last catch
 AddressLimit   requests of one client address; not there without a gateway
 BodyGuard      the body, bounded in bytes and time
-DirectRoutes   the short way to the routes with an id in their address
+DirectRoutes   the routes with an id in their address, found in a dictionary
+   or
 framework      the other routes, wrong methods, unknown addresses, the description
 
 In the last two a Problem, a Fault or an error of the framework becomes a problem.
@@ -23,6 +24,7 @@ import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
@@ -31,10 +33,10 @@ from reservation.faults import Fault, ShowUnavailable
 from serve_app.api.api_document import HEALTHZ, READYZ, problems
 from serve_app.api.body_guard import BodyGuard
 from serve_app.api.cross_origin import CrossOrigin
-from serve_app.api.direct_routes import DirectRoutes
 from serve_app.api.front import Front
 from serve_app.api.limits import AddressLimit, RequestLimits
 from serve_app.api.problems import FieldError, Problem, bad_field, bad_request, response_to
+from serve_app.api.short_way import Api
 from serve_app.api.strict_json import field_path
 
 log = logging.getLogger(__name__)
@@ -75,11 +77,10 @@ def make_api(
     summary: str,
     description: str,
     body_bytes_max: int,
-    echoes_request_id: bool,
     leaves_unread: Callable[[Scope], bool] | None = None,
     limits: RequestLimits | None = None,
     cors_origins: Sequence[str] = (),
-) -> FastAPI:
+) -> Api:
     """An application without routes of its own.
 
     ``open_desk`` is entered when the application starts, on its event loop, and left when it
@@ -99,7 +100,16 @@ def make_api(
                 if limits is not None:
                     await limits.close()
 
-    app = FastAPI(
+    layers = [
+        Middleware(Front),
+        Middleware(BodyGuard, bytes_max=body_bytes_max, leaves_unread=leaves_unread),
+    ]
+    if limits is not None and limits.know_addresses:
+        layers.insert(1, Middleware(AddressLimit, limits=limits))
+    if cors_origins:
+        layers.insert(0, Middleware(CrossOrigin, origins=cors_origins))
+    app = Api(
+        layers,
         title=title,
         version=VERSION,
         summary=summary,
@@ -113,13 +123,6 @@ def make_api(
         # Nobody listens, so every request need not look for listeners.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.add_middleware(DirectRoutes, routes=app.router.routes)
-    app.add_middleware(BodyGuard, bytes_max=body_bytes_max, leaves_unread=leaves_unread)
-    if limits is not None and limits.know_addresses:
-        app.add_middleware(AddressLimit, limits=limits)
-    app.add_middleware(Front, echoes_request_id=echoes_request_id)
-    if cors_origins:
-        app.add_middleware(CrossOrigin, origins=cors_origins)
     app.add_exception_handler(Problem, _on_bad_news)
     app.add_exception_handler(Fault, _on_bad_news)
     app.add_exception_handler(HTTPException, _on_http_error)

@@ -38,25 +38,24 @@ class Front:
     What follows sees the headers that the client sent.
 
     ``X-Request-Id`` is taken over when it is well-formed and made here otherwise; the response
-    carries it. ``echoes_request_id`` is False behind a server that adds the header of the
-    request to the response itself, as Ray Serve does; then only an id made here is added.
+    carries it. Behind Ray Serve, which adds the header of the request to the response itself, only
+    an id made here is added.
 
     An exception that nobody expected is logged with the request's id and answered with a
     problem that says nothing about it.
     """
 
-    def __init__(self, app: ASGIApp, *, echoes_request_id: bool = True) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._echoes_request_id = echoes_request_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = scope.get(AROUND_SERVE)
-        if headers is not None:
-            scope["headers"] = headers
+        headers_around = scope.get(AROUND_SERVE)
+        if headers_around is not None:
+            scope["headers"] = headers_around
         request_id, is_own = _request_id_of(scope)
         scope[_SCOPE_KEY] = request_id
         has_started = False
@@ -66,7 +65,7 @@ class Front:
             if message["type"] == "http.response.start":
                 has_started = True
                 headers = hardened(message["headers"])
-                if is_own or self._echoes_request_id:
+                if is_own or headers_around is None:
                     headers.append((REQUEST_ID, request_id))
                 message["headers"] = headers
             await send(message)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI
-
 from serve_app.access.access_tokens import TokenVerifier
 from serve_app.api.account.application import build_account_api
 from serve_app.api.booking import build_booking_api
 from serve_app.api.browse import build_browse_api
 from serve_app.api.organiser.application import build_organiser_api
 from serve_app.api.principals import Gate
+from serve_app.api.short_way import Api
 from serve_app.hosting.account_desk import open_account_desk
 from serve_app.hosting.desks import open_booking_desk, open_browse_desk, open_limits
 from serve_app.hosting.edge_config import EdgeConfig
@@ -19,10 +18,10 @@ from serve_app.hosting.organiser_desk import open_organiser_desk
 from serve_app.hosting.replicas import host
 
 
-def booking_application(edge: EdgeConfig) -> Any:
-    """The booking application, to be run under ``/api/booking``."""
+def booking_application(edge: EdgeConfig, prefix: str) -> Any:
+    """The booking application, to be run under ``prefix``."""
 
-    def build() -> FastAPI:
+    def build() -> Api:
         verifier = TokenVerifier()
         return build_booking_api(
             lambda: open_booking_desk(edge, verifier),
@@ -30,31 +29,29 @@ def booking_application(edge: EdgeConfig) -> Any:
             body_bytes_max=edge.body_bytes_max,
             limits=open_limits(edge),
             cors_origins=edge.cors_origins,
-            echoes_request_id=False,
         )
 
-    return host("booking", edge, build)
+    return host("booking", prefix, edge, build)
 
 
-def browse_application(edge: EdgeConfig) -> Any:
-    """The browse application, to be run under ``/api/browse``."""
+def browse_application(edge: EdgeConfig, prefix: str) -> Any:
+    """The browse application, to be run under ``prefix``."""
 
-    def build() -> FastAPI:
+    def build() -> Api:
         return build_browse_api(
             lambda: open_browse_desk(edge),
             body_bytes_max=edge.body_bytes_max,
             limits=open_limits(edge),
             cors_origins=edge.cors_origins,
-            echoes_request_id=False,
         )
 
-    return host("browse", edge, build)
+    return host("browse", prefix, edge, build)
 
 
-def account_application(edge: EdgeConfig) -> Any:
-    """The account application, to be run under ``/api/account``."""
+def account_application(edge: EdgeConfig, prefix: str) -> Any:
+    """The account application, to be run under ``prefix``."""
 
-    def build() -> FastAPI:
+    def build() -> Api:
         verifier = TokenVerifier()
         return build_account_api(
             lambda: open_account_desk(edge, verifier),
@@ -62,16 +59,15 @@ def account_application(edge: EdgeConfig) -> Any:
             body_bytes_max=edge.body_bytes_max,
             limits=open_limits(edge),
             cors_origins=edge.cors_origins,
-            echoes_request_id=False,
         )
 
-    return host("account", edge, build)
+    return host("account", prefix, edge, build)
 
 
-def organiser_application(edge: EdgeConfig) -> Any:
-    """The organiser application, to be run under ``/api/organiser``."""
+def organiser_application(edge: EdgeConfig, prefix: str) -> Any:
+    """The organiser application, to be run under ``prefix``."""
 
-    def build() -> FastAPI:
+    def build() -> Api:
         verifier = TokenVerifier()
         return build_organiser_api(
             lambda: open_organiser_desk(edge, verifier),
@@ -79,7 +75,6 @@ def organiser_application(edge: EdgeConfig) -> Any:
             body_bytes_max=edge.body_bytes_max,
             limits=open_limits(edge),
             cors_origins=edge.cors_origins,
-            echoes_request_id=False,
         )
 
-    return host("organiser", edge, build)
+    return host("organiser", prefix, edge, build)

@@ -10,10 +10,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import FastAPI
 from ray import serve
 
 from actors.process import calm_collector
+from serve_app.api.serve_headers import host_here
+from serve_app.api.short_way import Api
 from serve_app.hosting.edge_config import EdgeConfig
 from serve_app.logs import configure_logging
 
@@ -29,15 +30,17 @@ STOP_TIMEOUT_S = 10
 """For requests under way; an actor answers or gives up within its own deadline before that."""
 
 
-def host(name: str, edge: EdgeConfig, build: Callable[[], FastAPI]) -> Any:
-    """A Serve application whose replicas run what ``build`` makes."""
+def host(name: str, prefix: str, edge: EdgeConfig, build: Callable[[], Api]) -> Any:
+    """A Serve application, to be run under ``prefix``, whose replicas run what ``build`` makes."""
 
-    def build_in_replica() -> FastAPI:
+    def build_in_replica() -> Api:
         # The process's own: Serve puts a stream in its place that makes each line a record of the
         # lowest level, and then throws it away.
         configure_logging(edge.log_level, edge.log_format, stream=sys.__stderr__)
         calm_collector()
-        return build()
+        app = build()
+        host_here(app, prefix)
+        return app
 
     deployment: Any = serve.deployment(
         serve.ingress(build_in_replica)(),

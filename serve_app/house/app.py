@@ -56,9 +56,13 @@ def compose_applications(edge: EdgeConfig) -> list[HostedApplication]:
         organiser_application,
     )
 
+    applications = {
+        "browse": browse_application,
+        "booking": booking_application,
+        "account": account_application,
+        "organiser": organiser_application,
+    }
     return [
-        HostedApplication("browse", "/api/browse", browse_application(edge)),
-        HostedApplication("booking", "/api/booking", booking_application(edge)),
-        HostedApplication("account", "/api/account", account_application(edge)),
-        HostedApplication("organiser", "/api/organiser", organiser_application(edge)),
+        HostedApplication(name, f"/api/{name}", make(edge, f"/api/{name}"))
+        for name, make in applications.items()
     ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from persistence.catalogue import Catalogue, PutCounts, StopMatch
+from persistence.catalogue import Catalogue, Listed, PutCounts, StopMatch
 from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.migrate import ORGANISER_GROUP, ensure_application_role
 from persistence.plan_codec import plan_id_of, route_id_of
@@ -294,6 +294,26 @@ async def test_what_may_change_is_renewed(stocked: Catalogue, change: dict[str, 
     renewed = replace(listing, **change)  # type: ignore[arg-type]
     assert await stocked.put_shows([renewed]) == PutCounts(0, 1, 0, updated_ids=(renewed.show_id,))
     assert await stocked.find_listing(listing.show_id) == renewed
+
+
+async def test_only_what_has_changed_is_read_again(stocked: Catalogue) -> None:
+    listings = [make_show("theatre:1"), make_show("theatre:2")]
+    await stocked.put_shows(listings)
+    first, second = (listing.show_id for listing in listings)
+    nothing = make_show("theatre:3").show_id
+    asked: dict[ShowId, int | None] = {first: None, second: None, nothing: None, ShowId("\0"): None}
+    known = await stocked.renew_listings(asked)
+    assert {show_id: listed.listing for show_id, listed in known.items()} == {
+        listing.show_id: listing for listing in listings
+    }
+    versions = {show_id: listed.version for show_id, listed in known.items()}
+    assert await stocked.renew_listings({**versions, nothing: None}) == {}
+    renewed = replace(listings[0], title="Another one")
+    await stocked.put_shows([renewed])
+    changed = await stocked.renew_listings({**versions, nothing: 7})
+    assert changed[first].listing == renewed
+    assert changed[nothing] == Listed(None, None)
+    assert set(changed) == {first, nothing}
 
 
 async def test_a_renewed_title_is_found_and_the_old_one_is_not(stocked: Catalogue) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
+from persistence.catalogue import Listed
 from reservation.fares import CategoryFare, FareTable
 from reservation.faults import ShowNotFound, ShowUnavailable
 from reservation.ids import ShowId, derive_show_id
@@ -43,15 +45,28 @@ class FakeCatalogue:
 
     def __init__(self) -> None:
         self.listing: ShowListing | None = LISTING
+        self.shows = {SHOW_ID}
         self.asked = 0
+        self.asked_for: list[list[ShowId]] = []
         self.is_away = False
 
-    async def find_listing(self, show_id: ShowId) -> ShowListing | None:
+    async def renew_listings(self, known: Mapping[ShowId, int | None]) -> dict[ShowId, Listed]:
         self.asked += 1
+        self.asked_for.append(list(known))
         await asyncio.sleep(0)
         if self.is_away:
             raise ShowUnavailable("away")
-        return self.listing if show_id == SHOW_ID else None
+        now = {
+            show_id: Listed(replace(self.listing, show_id=show_id), id(self.listing))
+            for show_id in self.shows
+            if self.listing is not None
+        }
+        nothing = Listed(None, None)
+        return {
+            show_id: now.get(show_id, nothing)
+            for show_id, version in known.items()
+            if now.get(show_id, nothing).version != version
+        }
 
     async def load_plan(self, plan_id: str) -> SeatingPlan | None:
         return build_plan([("S", "1", 2, ())])
@@ -66,7 +81,8 @@ def catalogue() -> FakeCatalogue:
 
 
 @pytest.fixture
-def cache(catalogue: FakeCatalogue) -> ShowFactsCache:
+def cache(catalogue: FakeCatalogue, monkeypatch: pytest.MonkeyPatch) -> ShowFactsCache:
+    monkeypatch.setattr(show_facts, "RENEWAL_PAUSE_S", 0)
     return ShowFactsCache(catalogue)
 
 
@@ -100,6 +116,37 @@ async def test_an_older_listing_is_used_once_more_while_it_is_renewed(
     assert (await cache.facts(SHOW_ID)).listing.title == "Lear"
     await settle()
     assert (await cache.facts(SHOW_ID)).listing.title == "Macbeth"
+
+
+async def test_shows_that_have_grown_old_are_asked_for_together(
+    cache: ShowFactsCache, catalogue: FakeCatalogue
+) -> None:
+    shows = [derive_show_id(str(number)) for number in range(50)]
+    catalogue.shows.update(shows)
+    for show_id in shows:
+        await cache.facts(show_id)
+    age(cache, show_facts.FRESH_S + 1)
+    before = catalogue.asked
+    for _ in range(2):
+        for show_id in shows:
+            await cache.facts(show_id)
+    await settle()
+    assert catalogue.asked_for[before:] == [shows]
+    for show_id in shows:
+        await cache.facts(show_id)
+    assert catalogue.asked == before + 1, "what has not changed is as good as new"
+
+
+async def test_a_show_that_was_taken_away_is_noticed(
+    cache: ShowFactsCache, catalogue: FakeCatalogue
+) -> None:
+    await cache.facts(SHOW_ID)
+    catalogue.listing = None
+    age(cache, show_facts.FRESH_S + 1)
+    await cache.facts(SHOW_ID)
+    await settle()
+    with pytest.raises(ShowNotFound):
+        await cache.facts(SHOW_ID)
 
 
 async def test_a_database_that_is_away_does_not_make_a_known_show_unknown(

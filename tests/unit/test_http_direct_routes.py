@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
+from persistence.catalogue import Listed
 from reservation.access import Role
 from reservation.fares import CategoryFare, FareTable
 from reservation.faults import OutcomeUnknown, ShowUnavailable
@@ -30,7 +31,7 @@ from reservation.route import Route
 from reservation.seating_plan import SeatingPlan
 from reservation.show import Placement
 from serve_app.access.access_tokens import TokenVerifier
-from serve_app.api import show_facts
+from serve_app.api import serve_headers, show_facts
 from serve_app.api.api_document import BareRoute, Operation
 from serve_app.api.body_guard import BodyGuard
 from serve_app.api.booking_schemas import HOLD_NAMED, LABEL_LENGTH_MAX
@@ -40,6 +41,7 @@ from serve_app.api.hold_requests import NamedWish, named_wish_of
 from serve_app.api.instants import read_instant, write_instant
 from serve_app.api.principals import PUBLIC, Gate, customer_of, principal_of
 from serve_app.api.problems import Problem
+from serve_app.api.short_way import Api
 from serve_app.api.strict_json import read_json, validated
 from tests.support.access import account_named, open_gate, signed_in
 from tests.support.plans import build_plan
@@ -59,8 +61,24 @@ async def open_no_desk() -> AsyncIterator[NoDesk]:
     yield NoDesk()
 
 
+class Gateway:
+    """What the hold named ``slow`` waits for, and says when it does."""
+
+    def __init__(self) -> None:
+        self.reached, self.released = asyncio.Event(), asyncio.Event()
+
+    async def pass_through(self) -> None:
+        self.reached.set()
+        await self.released.wait()
+
+
+GATEWAYS: list[Gateway] = []
+
+
 async def confirm(request: Request) -> Response:
     what = request.path_params["hold_id"]
+    if what == "slow":
+        await GATEWAYS[-1].pass_through()
     if what == "problem":
         raise Problem("not_done", "No.")
     if what == "fault":
@@ -101,7 +119,7 @@ async def mine(request: Request) -> Response:
     return Response(f"{request.path_params['hold_id']} of {customer_of(request)}")
 
 
-def make_app() -> FastAPI:
+def make_app() -> Api:
     app = make_api(
         Opened(),
         open_no_desk,
@@ -109,7 +127,6 @@ def make_app() -> FastAPI:
         summary="s",
         description="d",
         body_bytes_max=100,
-        echoes_request_id=True,
     )
     operation("POST", "/holds/{hold_id}/confirm").add_to(app, confirm)
     operation("GET", "/holds/{hold_id}").add_to(app, find)
@@ -205,36 +222,102 @@ async def test_what_is_asked_of_a_gate_that_knows_no_keys_can_be_asked_later() -
     assert answer.headers["retry-after"] == "1"
 
 
-async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+async def refuse(self: FastAPI, scope: Scope, receive: Receive, send: Send) -> None:
     raise AssertionError("the framework was asked")
 
 
-async def test_an_address_with_an_id_never_reaches_the_framework() -> None:
-    routes: list[BaseRoute] = [BareRoute("/holds/{hold_id}", confirm, methods=["GET"])]
-    sent: list[Message] = []
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    scope = {"type": "http", "method": "GET", "path": f"{ROOT}/holds/h7", "root_path": ROOT}
-    await DirectRoutes(refuse, routes=routes)(scope, no_message, send)
-    assert sent[1]["body"] == b"h7"
+async def test_an_address_with_an_id_never_reaches_the_framework(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = make_app()
+    monkeypatch.setattr(FastAPI, "__call__", refuse)
+    assert (await ask(app, "GET", "/holds/h7")).text == "h7"
+    with pytest.raises(AssertionError, match="the framework was asked"):
+        await ask(app, "GET", "/holds")
 
 
-@pytest.mark.parametrize("path", [f"{ROOT}x/holds/h7", "x/holds/h7", f"{ROOT}/x/holds/h7/", ROOT])
+@pytest.mark.parametrize("path", ["x/holds/h7", "/x/holds/h7", "/holds/h7/", "/holds/", "", "/"])
 async def test_an_address_of_another_form_is_left_to_the_framework(path: str) -> None:
     routes: list[BaseRoute] = [BareRoute("/holds/{hold_id}", confirm, methods=["GET"])]
-    scope = {"type": "http", "method": "GET", "path": path, "root_path": ROOT}
-    with pytest.raises(AssertionError, match="the framework was asked"):
-        await DirectRoutes(refuse, routes=routes)(scope, no_message, no_send)
+    direct = DirectRoutes(routes)
+    assert not direct.finds({"type": "http", "method": "GET"}, path)
+    assert direct.finds({"type": "http", "method": "GET"}, "/holds/h7")
 
 
-async def no_message() -> Message:
-    raise AssertionError("nothing is read here")
+@pytest.fixture
+def hosted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that hosts the application, as a replica does."""
+    monkeypatch.setattr(serve_headers, "_hosted", serve_headers._Hosted())
+    serve_headers.host_here(make_app(), ROOT)
 
 
-async def no_send(message: Message) -> None:
-    raise AssertionError("nothing is sent here")
+class Serve:
+    """Stands where Serve stands, and counts who comes."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.paths.append(scope["path"])
+        await Response("served")(scope, receive, send)
+
+
+async def ask_replica(serve: Serve, method: str, path: str) -> httpx.Response:
+    transport = httpx.ASGITransport(serve_headers.ServeHeaders(serve))
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        return await client.request(method, path)
+
+
+@pytest.mark.usefixtures("hosted")
+async def test_a_command_goes_around_serve_and_nothing_else_does() -> None:
+    serve = Serve()
+    answer = await ask_replica(serve, "POST", f"{ROOT}/holds/h7/confirm")
+    assert (answer.text, serve.paths) == ("h7", [])
+    assert len(answer.headers.get_list("x-request-id")) == 1
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    others = [
+        ("GET", f"{ROOT}/holds"),
+        ("GET", f"{ROOT}/healthz"),
+        ("DELETE", f"{ROOT}/holds/h7"),
+        ("GET", f"{ROOT}x/holds/h7"),
+        ("GET", "/holds/h7"),
+        ("GET", "/"),
+    ]
+    for method, path in others:
+        assert (await ask_replica(serve, method, path)).text == "served"
+    assert serve.paths == [path for _, path in others]
+
+
+@pytest.mark.usefixtures("hosted")
+async def test_what_goes_wrong_around_serve_is_a_problem_all_the_same() -> None:
+    for what, status in (("problem", 503), ("fault", 503), ("unknown", 504), ("bug", 500)):
+        answer = await ask_replica(Serve(), "GET", f"{ROOT}/holds/{what}")
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "hunter2" not in answer.text
+
+
+@pytest.mark.usefixtures("hosted")
+async def test_more_commands_than_may_go_around_serve_are_serves_to_refuse(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serve_headers, "SHORT_REQUESTS_MAX", 1)
+    gateway = Gateway()
+    GATEWAYS.append(gateway)
+    serve = Serve()
+    first = asyncio.create_task(ask_replica(serve, "GET", f"{ROOT}/holds/slow"))
+    await gateway.reached.wait()
+    assert (await ask_replica(serve, "GET", f"{ROOT}/holds/h8")).text == "served"
+    gateway.released.set()
+    assert (await first).text == "slow"
+    assert (await ask_replica(serve, "GET", f"{ROOT}/holds/h9")).text == "h9"
+
+
+async def test_a_process_that_hosts_nothing_leaves_everything_to_serve(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serve_headers, "_hosted", serve_headers._Hosted())
+    assert (await ask_replica(Serve(), "GET", f"{ROOT}/holds/h7")).text == "served"
 
 
 async def test_a_body_that_comes_later_is_waited_for_and_one_that_does_not_is_given_up() -> None:
@@ -375,7 +458,10 @@ def test_an_instant_that_is_written_is_read_back(at_ms: int) -> None:
 class ManyShows:
     """A catalogue in which every id is a show, each with a plan of its own."""
 
-    async def find_listing(self, show_id: ShowId) -> ShowListing:
+    async def renew_listings(self, known: Mapping[ShowId, int | None]) -> dict[ShowId, Listed]:
+        return {show_id: Listed(self.listing_of(show_id), 1) for show_id in known}
+
+    def listing_of(self, show_id: ShowId) -> ShowListing:
         return ShowListing(
             show_id,
             show_id,

@@ -11,7 +11,7 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.body_guard import BodyGuard, body_of
-from serve_app.api.front import Front
+from serve_app.api.front import AROUND_SERVE, Front
 from serve_app.api.serve_headers import serve_middlewares
 
 Headers = list[tuple[bytes, bytes]]
@@ -175,9 +175,12 @@ async def test_a_well_formed_request_id_is_echoed_and_a_broken_one_replaced() ->
 
 
 async def test_behind_a_server_that_echoes_only_ids_made_here_are_added() -> None:
-    front = Front(fine, echoes_request_id=False)
-    assert ids_of(await run(front, scope_of([(b"x-request-id", b"a")]), [])) == []
-    assert len(ids_of(await run(front, scope_of([(b"x-request-id", b"a b")]), []))) == 1
+    def shown(headers: Headers) -> Scope:
+        return scope_of([], **{AROUND_SERVE: headers})
+
+    front = Front(fine)
+    assert ids_of(await run(front, shown([(b"x-request-id", b"a")]), [])) == []
+    assert len(ids_of(await run(front, shown([(b"x-request-id", b"a b")]), []))) == 1
 
 
 async def test_an_unexpected_error_is_logged_and_not_told(

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from actors import show_actor
 from actors.clock import SystemClock
 from actors.show_actor import OWNERSHIP_TRUSTED_MS, ShowActor
 from reservation.commands import ReleaseHold
@@ -227,6 +228,25 @@ async def test_an_actor_that_is_still_answering_does_not_leave(house: MemoryHous
     assert not await actor.drain()
     house.journals[0].gate.set()
     assert isinstance(await asking_for_proof, Rejected | NotDone)
+
+
+async def test_many_shows_are_looked_after_a_few_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(show_actor, "SHOWS_KEPT_AT_ONCE_MAX", 2)
+    shows = [make_show(f"pooled {number}", placement=Placement.POOLED) for number in range(5)]
+    house = MemoryHouse(*shows)
+    pool = house.start_actor(placement=Placement.POOLED)
+    for show in shows:
+        held = hold(show.show_id, 0)
+        await ask_all(pool, show.show_id, [held, ReleaseHold(held.hold_id, held.customer_id)])
+    clock_of(house).advance(IDLE_MS)
+    left = []
+    for _ in range(3):
+        pool.tick()
+        await turn()
+        left.append(len(await shows_in(pool)))
+    assert left == [3, 1, 0]
 
 
 async def test_a_pool_never_asks_to_leave() -> None:

@@ -184,6 +184,11 @@ async def test_concurrent_first_callers_look_the_actor_up_and_connect_once(house
 # -- company --------------------------------------------------------------------------------------
 
 
+def space_batches(monkeypatch: pytest.MonkeyPatch, min_s: float, max_s: float) -> None:
+    monkeypatch.setattr(show_ref, "BATCH_SPACING_MIN_S", min_s)
+    monkeypatch.setattr(show_ref, "BATCH_SPACING_MAX_S", max_s)
+
+
 async def crowd(house: House) -> None:
     """As many commands in one batch as make a crowd."""
     await house.ask(hold(ID, 9))  # The first one leaves alone: it finds the actor.
@@ -196,7 +201,7 @@ async def crowd(house: House) -> None:
 async def test_in_a_crowd_the_next_batch_waits_for_company(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(show_ref, "BATCH_SPACING_S", 0.2)
+    space_batches(monkeypatch, 0.2, 0.2)
     await crowd(house)
     first = house.ask(hold(ID, 10))
     await turn()
@@ -206,10 +211,29 @@ async def test_in_a_crowd_the_next_batch_waits_for_company(
     assert [len(batch) for batch in house.actor.batches[2:]] == [2]
 
 
+async def test_the_next_batch_waits_as_long_again_as_the_one_before_it_took(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space_batches(monkeypatch, 0, 60)
+    await crowd(house)
+    house.actor.gate.clear()
+    slow = [house.ask(hold(ID, 10 + seat)) for seat in range(show_ref.CROWD_COMMANDS_MIN)]
+    await asyncio.sleep(0.1)
+    house.actor.gate.set()
+    await asyncio.gather(*slow)
+    before = len(house.actor.batches)
+    first = house.ask(hold(ID, 20))
+    await turn()
+    assert len(house.actor.batches) == before
+    second = house.ask(hold(ID, 21))
+    await asyncio.gather(first, second)
+    assert [len(batch) for batch in house.actor.batches[before:]] == [2]
+
+
 async def test_a_full_batch_does_not_wait_for_company(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(show_ref, "BATCH_SPACING_S", 60)
+    space_batches(monkeypatch, 60, 60)
     await crowd(house)
     lonely = house.ask(hold(ID, 10))
     await turn()
@@ -223,7 +247,7 @@ async def test_a_full_batch_does_not_wait_for_company(
 async def test_few_callers_never_wait_for_company(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(show_ref, "BATCH_SPACING_S", 60)
+    space_batches(monkeypatch, 60, 60)
     await house.ask(hold(ID, 9))
     async with asyncio.timeout(10):
         for seat in range(5):

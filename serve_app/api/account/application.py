@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from fastapi import FastAPI, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from serve_app.access.key_ring import jwks
@@ -24,6 +24,7 @@ from serve_app.api.edge import Opened, json_response, make_api
 from serve_app.api.limits import RequestLimits
 from serve_app.api.principals import Gate
 from serve_app.api.problems import Problem
+from serve_app.api.short_way import Api
 
 KEYS_KEPT_S = 30
 """How long others may keep the keys: half of the time between publishing one and signing."""
@@ -38,12 +39,10 @@ def build_account_api(
     body_bytes_max: int,
     limits: RequestLimits | None = None,
     cors_origins: Sequence[str] = (),
-    echoes_request_id: bool = True,
-) -> FastAPI:
+) -> Api:
     """The account application as plain ASGI, without Ray.
 
-    See ``edge.make_api`` for ``open_desk``, ``limits`` and ``cors_origins``, and ``front.Front``
-    for ``echoes_request_id``.
+    See ``edge.make_api`` for ``open_desk``, ``limits`` and ``cors_origins``.
     """
     opened = Opened()
     app = make_api(
@@ -53,7 +52,6 @@ def build_account_api(
         summary="Sign up, log in, make API keys, look after accounts.",
         description=document.DESCRIPTION,
         body_bytes_max=body_bytes_max,
-        echoes_request_id=echoes_request_id,
         limits=limits,
         cors_origins=cors_origins,
     )
@@ -62,7 +60,7 @@ def build_account_api(
     return app
 
 
-def _add_routes(app: FastAPI, opened: Opened, gate: Gate, limits: RequestLimits) -> None:
+def _add_routes(app: Api, opened: Opened, gate: Gate, limits: RequestLimits) -> None:
     def desk_of() -> AccountDesk:
         desk: AccountDesk | None = opened.desk
         if desk is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from fastapi import FastAPI
 from starlette.types import Scope
 
 from serve_app.api.api_document import describe
@@ -38,6 +37,7 @@ from serve_app.api.organiser.shows import ShowRoutes
 from serve_app.api.organiser.timetables import TimetableRoutes
 from serve_app.api.organiser.venues import VenueRoutes
 from serve_app.api.principals import Gate
+from serve_app.api.short_way import Api
 
 DESCRIPTION = """\
 For the people of a house that sells: its venues, seating plans, shows and sales.
@@ -83,11 +83,10 @@ def build_organiser_api(
     body_bytes_max: int,
     limits: RequestLimits | None = None,
     cors_origins: Sequence[str] = (),
-    echoes_request_id: bool = True,
-) -> FastAPI:
+) -> Api:
     """The organiser application as plain ASGI, without Ray.
 
-    See ``edge.make_api`` for ``open_desk`` and ``front.Front`` for ``echoes_request_id``.
+    See ``edge.make_api`` for ``open_desk``.
     """
     opened = Opened()
     limits = limits or RequestLimits.off()
@@ -98,7 +97,6 @@ def build_organiser_api(
         summary="Put shows on sale, and see who comes.",
         description=DESCRIPTION,
         body_bytes_max=body_bytes_max,
-        echoes_request_id=echoes_request_id,
         leaves_unread=has_large_body,
         limits=limits,
         cors_origins=cors_origins,
