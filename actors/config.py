@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from integrations.payments.provider_config import PaymentProvidersConfig
 from persistence.shards import ShardMap
 
 
@@ -20,6 +21,7 @@ class ActorsConfig:
         heartbeat_dir: a folder on every node where actors leave signs of life for the
             node's watchdog.
         redis_url: where owners publish seat maps for readers; None for nowhere.
+        payments: with whom money is taken.
     """
 
     shards: ShardMap
@@ -30,6 +32,7 @@ class ActorsConfig:
     mailbox_commands_max: int = 4_096
     ask_deadline_ms: int = 5_000
     redis_url: str | None = field(default=None, repr=False)
+    payments: PaymentProvidersConfig = field(default_factory=PaymentProvidersConfig)
 
     def __post_init__(self) -> None:
         if not 1 <= self.pool_slots <= 64:

@@ -43,3 +43,8 @@ def placement_of_actor(name: str) -> Placement:
 def watchdog_name(node_id: str) -> str:
     """The name of a node's watchdog."""
     return f"watchdog:{node_id}"
+
+
+def payment_actor_name(database: int) -> str:
+    """The name of the actor that works on the payments of this database of the shard map."""
+    return f"payments:{database}"
