@@ -67,7 +67,6 @@ class CheckoutWanted:
         idempotency_key: the payment's id is derived from it and the hold.
         seat_categories: the category's name of each seat of the hold, in its order.
         admission_categories: the same for each entry of the hold's admissions.
-        description: for the provider's receipt and dashboard.
         accepts_equivalent: when the places are gone at the end, others as good will do.
     """
 
@@ -79,7 +78,6 @@ class CheckoutWanted:
     seat_categories: tuple[str, ...]
     admission_categories: tuple[str, ...]
     terms: PriceTerms
-    description: str
     accepts_equivalent: bool = False
     promo: PromoWanted | None = None
 
