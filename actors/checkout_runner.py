@@ -44,7 +44,7 @@ from integrations.payments.payment_gateway import (
     PaymentGateway,
 )
 from persistence.payment_rows import StoredPayment
-from reservation.checkout import Alarm, Learned, alarms_of
+from reservation.checkout import Alarm, Learned, alarms_of, is_booked
 from reservation.checkout_learning import (
     learn_confirm_rejected,
     learn_delay,
@@ -432,10 +432,7 @@ async def settle_promo(stores: PaymentStores, stored: StoredPayment) -> None:
     if stored.promo is None:
         return
     payment = stored.payment
-    if payment.booking_hold_id is not None and payment.state in (
-        PaymentState.BOOKED,
-        PaymentState.SETTLED,
-    ):
+    if is_booked(payment):
         await stores.promo_uses.keep(payment.payment_id)
-    elif payment.state in _ENDED_UNBOOKED and payment.cancelled_at_ms is None:
+    elif payment.state in _ENDED_UNBOOKED:
         await stores.promo_uses.give_back(payment.payment_id)
