@@ -3,7 +3,8 @@
 The ledger is written by the database itself, in the statement that changes a payment or a refund.
 ``ShowMoney`` holds it against the payments, the refunds and the bookings, counted anew:
 
-    captured = booked and captured + kept + refunded + in flight
+    captured = earned + refunded + in flight
+    earned   = booked and captured + kept - given up
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class ShowMoney:
         booked_minor: paid, or promised, for bookings that stand.
         promised_minor: the part of it that is still to be captured.
         refunds_minor: what the refunds that succeeded add up to, one by one.
+        given_up_minor: the part of it that the house had earned and gave back of its own will.
         entries_minor: the sum of the ledger's entries of each kind.
     """
 
@@ -52,13 +54,19 @@ class ShowMoney:
     booked_minor: int
     promised_minor: int
     refunds_minor: int
+    given_up_minor: int
     entries_minor: dict[EntryKind, int]
+
+    @property
+    def earned_minor(self) -> int:
+        """Captured, and the house's for good."""
+        there_minor = self.booked_minor - self.promised_minor + self.kept_minor
+        return there_minor - self.given_up_minor
 
     @property
     def in_flight_minor(self) -> int:
         """Captured, and neither earned nor paid back yet."""
-        earned_minor = self.booked_minor - self.promised_minor + self.kept_minor
-        return self.captured_minor - self.refunded_minor - earned_minor
+        return self.captured_minor - self.refunded_minor - self.earned_minor
 
     def disagreements(self) -> list[str]:
         """What does not add up; nothing, when all is well."""
@@ -141,7 +149,7 @@ class PaymentBooks:
             for row in payments
         ]
         # Entries of a currency that no payment has any more are a disagreement of their own.
-        money += [ShowMoney(each, *(0,) * 6, kinds) for each, kinds in by_currency.items()]
+        money += [ShowMoney(each, *(0,) * 7, kinds) for each, kinds in by_currency.items()]
         return sorted(money, key=lambda each: each.currency)
 
     async def raise_alarm(

@@ -154,8 +154,24 @@ def given_minor(checkout: Checkout) -> int:
     )
 
 
+def granted_minor(checkout: Checkout) -> int:
+    """What the house gives up, of its own will, of what it has earned: back, or on its way.
+
+    What was granted while a booking stood is only a refund like others once it is cancelled.
+    """
+    reason = RefundReason.GRANTED if checkout.payment.kept_minor is None else RefundReason.FORGONE
+    return sum(
+        refund.amount_minor
+        for refund in checkout.refunds
+        if refund.reason is reason and refund.state is not RefundState.FAILED
+    )
+
+
 def in_flight_minor(checkout: Checkout) -> int:
-    """What is neither earned nor back: below 0 for a booking that is not captured yet."""
+    """What is neither earned nor back: below 0 for a booking that is not captured yet.
+
+    And below 0 by what the house has given up of what it earned (``granted_minor``).
+    """
     payment = checkout.payment
     return payment.captured_minor - returned_minor(checkout) - earned_minor(payment)
 
@@ -171,9 +187,9 @@ def _open_minor(checkout: Checkout) -> int:
     if payment.state in _NOTHING_IS_KEPT:
         kept_minor = 0
     elif payment.kept_minor is not None:
-        kept_minor = payment.kept_minor
+        kept_minor = payment.kept_minor - granted_minor(checkout)
     else:
-        kept_minor = payment.amount_minor
+        kept_minor = payment.amount_minor - granted_minor(checkout)
     return payment.captured_minor - kept_minor - given_minor(checkout)
 
 

@@ -15,7 +15,9 @@ so at any moment, for every payment and to the minor unit,
     earned     = booked - cancelled + kept
     given back = refunded - returned
 
-and *in flight* is what the state of the payment says it is: nothing, for one that has ended.
+and *in flight* is what the state of the payment says it is: nothing, for one that has ended. What
+the house gives back of its own will (``checkout.granted_minor``) it had earned before; in flight is
+below 0 by so much.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import NamedTuple
 from reservation.checkout import (
     Checkout,
     earned_minor,
+    granted_minor,
     in_flight_minor,
     is_booked,
     owed_minor,
@@ -201,6 +204,7 @@ def _faults_in_flight(checkout: Checkout, in_flight: int, on_its_way: int) -> It
         case PaymentState.SETTLED:
             is_unreckoned = payment.cancelled_at_ms is not None and payment.kept_minor is None
             expected = on_its_way + (payment.amount_minor if is_unreckoned else 0)
+            expected -= granted_minor(checkout)
         case _:
             expected = 0
     if in_flight != expected:

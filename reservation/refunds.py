@@ -47,6 +47,8 @@ class RefundReason(StrEnum):
     NOT_BOOKED = "not_booked"  #: It was paid, and there are no places for it.
     EXCESS = "excess"  #: More was taken than was asked for.
     FOREIGN = "foreign"  #: Somebody made it at the provider, past this house.
+    GRANTED = "granted"  #: The house gives back a part of a booking that stands.
+    FORGONE = "forgone"  #: The house gives back what it had kept of a cancelled booking.
 
 
 @dataclass(frozen=True, slots=True)

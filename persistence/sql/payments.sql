@@ -66,6 +66,15 @@ SELECT min(greatest(due_at_ms, lease_until_ms)) FROM payment p WHERE due_at_ms I
 -- Change a payment and its refunds, if the payment is as it was; its new version, or NULL.
 SELECT save_checkout($1, $2, $3, $4::text::jsonb, $5::text::jsonb, $6);
 
+-- name: grant_refund
+-- Write down a refund that staff asks for; the payment's new version, or NULL.
+SELECT grant_refund($1, $2, $3, $4::text::jsonb, $5::text::jsonb, $6::text::jsonb);
+
+-- name: list_refund_requests
+-- What staff has asked to be paid back of a payment.
+SELECT request_key, digest, refund_id, note, requested_by FROM refund_request
+WHERE payment_id = $1;
+
 -- name: wake_payment
 -- Something was heard of a payment.
 SELECT wake_payment($1);
@@ -95,7 +104,12 @@ SELECT coalesce(p.paid_currency, p.currency)::text AS currency,
     coalesce(sum(p.amount_minor - p.captured_minor) FILTER (WHERE p.state = 'booked'
         AND b.hold_id IS NOT NULL), 0)::bigint AS promised_minor,
     coalesce(sum((SELECT sum(r.amount_minor) FROM refund r WHERE r.payment_id = p.payment_id
-        AND r.state = 'succeeded')), 0)::bigint AS refunds_minor
+        AND r.state = 'succeeded')), 0)::bigint AS refunds_minor,
+    -- See granted_minor of the rules: of a booking that stands, or of what was kept of another.
+    coalesce(sum((SELECT sum(r.amount_minor) FROM refund r WHERE r.payment_id = p.payment_id
+        AND r.state = 'succeeded' AND r.reason = CASE
+            WHEN p.kept_minor IS NOT NULL THEN 'forgone'
+            WHEN p.cancelled_at_ms IS NULL THEN 'granted' END)), 0)::bigint AS given_up_minor
 FROM payment p
     LEFT JOIN booking b ON b.hold_id = p.booking_hold_id AND b.payment = p.payment_id
         AND b.cancelled_at_ms IS NULL

@@ -102,7 +102,7 @@ CREATE TABLE refund (
     number            integer NOT NULL CHECK (number BETWEEN 1 AND 99),
     amount_minor      bigint NOT NULL CHECK (amount_minor > 0),
     reason            text NOT NULL CHECK (reason IN
-                      ('cancelled', 'not_booked', 'excess', 'foreign')),
+                      ('cancelled', 'not_booked', 'excess', 'foreign', 'granted', 'forgone')),
     state             text NOT NULL
                       CHECK (state IN ('due', 'requested', 'succeeded', 'failed')),
     created_at_ms     bigint NOT NULL,
@@ -391,6 +391,37 @@ BEGIN
             USING ERRCODE = 'HF008', DETAIL = p_payment_id;
     END IF;
     RETURN (SELECT version FROM payment WHERE payment_id = p_payment_id);
+END $$;
+
+-- What staff has asked to be paid back, and under which key: asked twice, it is paid back once.
+CREATE TABLE refund_request (
+    payment_id   text COLLATE "C" NOT NULL REFERENCES payment,
+    request_key  text COLLATE "C" NOT NULL CHECK (char_length(request_key) BETWEEN 1 AND 255),
+    digest       text NOT NULL CHECK (char_length(digest) BETWEEN 1 AND 100),
+    refund_id    text COLLATE "C" NOT NULL UNIQUE REFERENCES refund,
+    note         text NOT NULL CHECK (char_length(note) BETWEEN 1 AND 200),
+    requested_by text NOT NULL CHECK (char_length(requested_by) BETWEEN 1 AND 100),
+    at_ms        bigint NOT NULL,
+    PRIMARY KEY (payment_id, request_key)
+);
+
+-- Write down a refund that staff asks for, with the request; NULL when the payment has moved.
+CREATE FUNCTION grant_refund(
+    p_payment_id text, p_version integer, p_state text, p_after jsonb, p_refunds jsonb,
+    p_request jsonb
+) RETURNS integer LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE
+    v_version integer :=
+        save_checkout(p_payment_id, p_version, p_state, p_after, p_refunds, true);
+BEGIN
+    IF v_version IS NOT NULL THEN
+        INSERT INTO refund_request
+                (payment_id, request_key, digest, refund_id, note, requested_by, at_ms)
+            SELECT p_payment_id, w.request_key, w.digest, w.refund_id, w.note, w.requested_by,
+                house_now_ms()
+            FROM jsonb_populate_record(NULL::refund_request, p_request) w;
+    END IF;
+    RETURN v_version;
 END $$;
 
 -- Something was heard of a payment: look at it now. Whoever has it leased notices, because what he
@@ -800,6 +831,7 @@ BEGIN
         SELECT p.oid::regprocedure FROM pg_catalog.pg_proc p
         WHERE p.pronamespace = current_schema()::regnamespace
             AND p.proname IN ('begin_payment', 'lease_payments', 'save_checkout', 'wake_payment',
+                'grant_refund',
                 'raise_alarm', 'resolve_alarm', 'receive_webhook',
                 'take_webhooks', 'finish_webhook', 'lease_refund_job', 'advance_refund_job',
                 'name_refund_requester', 'take_promo_use', 'give_promo_use_back',
@@ -816,15 +848,17 @@ BEGIN
             current_schema());
     END LOOP;
 END $$;
-GRANT EXECUTE ON FUNCTION begin_payment, lease_payments, save_checkout, wake_payment, raise_alarm,
-    resolve_alarm, receive_webhook, take_webhooks, finish_webhook,
+GRANT EXECUTE ON FUNCTION begin_payment, lease_payments, save_checkout, wake_payment, grant_refund,
+    raise_alarm, resolve_alarm, receive_webhook, take_webhooks, finish_webhook,
     lease_refund_job, advance_refund_job, name_refund_requester, take_promo_use,
     give_promo_use_back, keep_promo_use TO housefull_application;
-GRANT SELECT ON payment, refund, ledger_entry, payment_alarm, webhook_inbox, refund_job, promo_use,
-    promo_use_count, show_terms TO housefull_application;
+GRANT SELECT ON payment, refund, refund_request, ledger_entry, payment_alarm, webhook_inbox,
+    refund_job, promo_use, promo_use_count, show_terms TO housefull_application;
+-- Who checks out shows a code to the application that sells.
+GRANT SELECT ON promo_code TO housefull_application;
 -- An organiser sees the money of its shows and says what they cost; he moves none of it.
-GRANT SELECT ON payment, refund, ledger_entry, payment_alarm, refund_job, promo_use,
-    promo_use_count, show_terms TO housefull_organiser;
+GRANT SELECT ON payment, refund, refund_request, ledger_entry, payment_alarm, refund_job,
+    promo_use, promo_use_count, show_terms TO housefull_organiser;
 GRANT INSERT ON show_terms TO housefull_organiser;
 GRANT UPDATE (price_terms, refund_policy, version, updated_at_ms) ON show_terms
     TO housefull_organiser;
