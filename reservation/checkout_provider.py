@@ -16,6 +16,7 @@ from reservation.checkout import (
     Learned,
     given_minor,
     is_booked,
+    returned_minor,
     with_refunds_owed,
 )
 from reservation.checkout_learning import UNBOOKED, given_up, learn_delay
@@ -201,7 +202,7 @@ def _late(checkout: Checkout, now_ms: int) -> Checkout:
     """Money is there although nothing more should come: it goes back."""
     payment = checkout.payment
     if payment.state in (PaymentState.VOID_DUE, PaymentState.VOIDED) or (
-        payment.state is PaymentState.REFUNDED and payment.captured_minor > payment.refunded_minor
+        payment.state is PaymentState.REFUNDED and payment.captured_minor > returned_minor(checkout)
     ):
         return _now(checkout, PaymentState.REFUND_DUE, now_ms)
     return checkout

@@ -358,10 +358,11 @@ class Model:
         for index, (key, amount, state) in enumerate(provider.refunds):
             if state == "pending":
                 yield "refund arrives", _refund_becomes(world, index, (key, amount, "succeeded"))
-                if left.refund_failures:
-                    fewer = left._replace(refund_failures=left.refund_failures - 1)
-                    failed = world._replace(left=fewer)
-                    yield "refund fails", _refund_becomes(failed, index, (key, amount, "failed"))
+            if state != "failed" and left.refund_failures:
+                # Also after it had arrived: the customer's account may be closed.
+                fewer = left._replace(refund_failures=left.refund_failures - 1)
+                failed = world._replace(left=fewer)
+                yield "refund fails", _refund_becomes(failed, index, (key, amount, "failed"))
 
     def _later(self, world: World) -> World:
         house = world.house

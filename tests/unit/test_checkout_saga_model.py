@@ -66,6 +66,12 @@ def test_a_cancelled_booking_is_paid_back_once_however_often_refunds_fail(
     assert {BOOKED, CANCELLED} <= model.ends
 
 
+def test_what_was_paid_back_and_came_back_is_paid_back_again() -> None:
+    model = Model(is_automatic=True)
+    model.explore(replace_left(faults=1, give_ups=1, refund_failures=1))
+    assert REFUNDED in model.ends
+
+
 def test_whoever_pays_twice_is_charged_once() -> None:
     model = Model(is_automatic=True)
     model.explore(replace_left(faults=1, charges=2))
