@@ -304,7 +304,7 @@ def test_a_payment_that_failed_may_still_succeed(state: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "odd", [{"amount_minor": 999}, {"amount_minor": 1_001}, {"currency": "USD"}]
+    ("amount_minor", "currency"), [(999, "EUR"), (1_001, "EUR"), (1_000, "USD")]
 )
 @pytest.mark.parametrize(
     ("seen", "after"),
@@ -316,9 +316,10 @@ def test_a_payment_that_failed_may_still_succeed(state: str) -> None:
     ],
 )
 def test_another_amount_or_currency_is_never_booked(
-    odd: dict[str, object], seen: Seen, after: PaymentState
+    amount_minor: int, currency: str, seen: Seen, after: PaymentState
 ) -> None:
-    learned = learn_provider(Checkout(OPEN), seen._replace(**odd), None, 10)
+    odd = seen._replace(amount_minor=amount_minor, currency=currency)
+    learned = learn_provider(Checkout(OPEN), odd, None, 10)
     checkout = learned.checkout
     assert checkout.payment.state is after
     assert kinds(learned) == [AlarmKind.MISMATCH]
@@ -382,7 +383,8 @@ def test_a_booked_payment_called_unpaid_is_believed_only_after_a_while() -> None
 def test_a_bank_that_is_about_to_answer_is_waited_for() -> None:
     seen = replace(OPEN, seen_at_ms=5)
     waiting = told(seen, Seen("processing"), OVER_AT_MS)
-    assert waiting.due_at_ms is not None and waiting.due_at_ms > OVER_AT_MS
+    assert waiting.due_at_ms is not None
+    assert waiting.due_at_ms > OVER_AT_MS
     assert decide_step(Checkout(waiting), waiting.due_at_ms) == FETCH
 
 
