@@ -99,8 +99,8 @@ from reservation.seat_map import Outcome
 
 log = logging.getLogger(__name__)
 
-LEASE_MS = 90_000
-RUN_MS_MAX = 30_000
+LEASE_MS = 60_000
+RUN_MS_MAX = 15_000
 """A run lets go of its lease after this. The step that is under way then ends within the lease."""
 
 STEPS_PER_RUN_MAX = 50

@@ -25,9 +25,8 @@ from actors.checkout_wanted import (
 )
 from actors.config import ActorsConfig
 from actors.payment_stores import PaymentStores
-from actors.provider_calls import make_payment
+from actors.provider_calls import make_payment, open_gateways
 from actors.show_ref import ShowRefs
-from integrations.payments.gateways import build_gateways
 from integrations.payments.payment_gateway import (
     GatewayRefused,
     NoticeRefused,
@@ -432,4 +431,4 @@ async def open_checkouts(
             ``payment_hosting.PaymentBell(config)``.
     """
     stores = await PaymentStores(config.shards, "checkouts").open()
-    return Checkouts(stores, refs, build_gateways(config.payments), ring=ring)
+    return Checkouts(stores, refs, open_gateways(config.payments), ring=ring)

@@ -25,6 +25,7 @@ from integrations.payments.payment_gateway import (
     ProviderRefund,
     ProviderState,
 )
+from integrations.payments.provider_config import PaymentProvidersConfig
 from persistence.payment_rows import StoredPayment
 from reservation.payment import Payment
 from reservation.price import LineKind, Price
@@ -114,3 +115,13 @@ def numbered(key: str, payment: Payment) -> str:
 
 def _without_number(key: str | None) -> str | None:
     return None if key is None else ":".join(key.split(":")[:2])
+
+
+def open_gateways(config: PaymentProvidersConfig) -> dict[str, PaymentGateway]:
+    """A gateway for each provider that is configured; they are the caller's to close."""
+    if config == PaymentProvidersConfig():
+        return {}
+    # Here, because the providers' clients take much memory, and a house without them needs none.
+    from integrations.payments.gateways import build_gateways
+
+    return build_gateways(config)

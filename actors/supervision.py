@@ -1,8 +1,9 @@
 """The supervisor and the watchdogs on Ray: what keeps the house in order without being asked.
 
-One supervisor per house, one watchdog per node, all named and detached. The supervisor
+One supervisor per house, one watchdog per node, one payment actor per database, all named and
+detached. The supervisor
 
-* makes sure that every node has its watchdog;
+* makes sure that every node has its watchdog, and every database its payment actor;
 * looks for holds that are overdue, which means that nobody has their show in memory (its actor
   crashed, or the whole house was restarted), and wakes the show. Its owner then ends them.
 
@@ -26,7 +27,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.activation import RemoteShowActor
 from actors.config import ActorsConfig
 from actors.heartbeat import Heartbeat
-from actors.naming import SUPERVISOR, actor_name, watchdog_name
+from actors.naming import SUPERVISOR, actor_name, payment_actor_name, watchdog_name
+from actors.payment_hosting import HostedPaymentActor
 from actors.watchdog import SCAN_EVERY_MS, Watchdog
 from persistence.overdue import OverdueHolds
 from reservation.faults import Fault
@@ -39,6 +41,7 @@ NODES_EVERY_MS = 2_000
 TICK_MS = 250
 WAKE_TIMEOUT_S = 10
 WATCHDOG_ANSWERS_WITHIN_S = 5
+PAYMENT_ACTOR_ANSWERS_WITHIN_S = 20
 
 
 class HostedWatchdog:
@@ -70,11 +73,13 @@ class HostedSupervisor:
         self._heartbeat = Heartbeat(config.heartbeat_dir, SUPERVISOR)
         self._overdue = OverdueHolds(config.shards)
         self._watched: dict[str, Any] = {}
+        self._payment_actors: dict[int, Any] = {}
         self._waking: dict[str, asyncio.Task[None]] = {}
         self._loops = [
             asyncio.ensure_future(self._every(TICK_MS, self._beat)),
             asyncio.ensure_future(self._every(SWEEP_EVERY_MS, self._wake_overdue)),
             asyncio.ensure_future(self._every(NODES_EVERY_MS, self._watch_nodes)),
+            asyncio.ensure_future(self._every(NODES_EVERY_MS, self._watch_payment_actors)),
         ]
 
     async def watched_nodes(self) -> list[str]:
@@ -130,6 +135,29 @@ class HostedSupervisor:
                 del self._watched[node_id]
             except (RayError, TimeoutError) as error:
                 log.warning("the watchdog of node %s does not answer: %r", node_id, error)
+
+    async def _watch_payment_actors(self) -> None:
+        for database in range(len(self._config.shards.dsns)):
+            name = payment_actor_name(database)
+            if database not in self._payment_actors:
+                self._payment_actors[database] = await asyncio.to_thread(
+                    start_payment_actor, database, self._config
+                )
+            try:
+                async with asyncio.timeout(PAYMENT_ACTOR_ANSWERS_WITHIN_S):
+                    await self._payment_actors[database].status.remote()
+            except ActorDiedError:
+                log.warning("%s is gone: the next round starts it", name)
+                del self._payment_actors[database]
+            except (RayError, TimeoutError) as error:
+                log.warning("%s does not answer: %r", name, error)
+
+
+def start_payment_actor(database: int, config: ActorsConfig) -> Any:
+    """The payment actor of a database, started if it is not there. Blocks for a moment."""
+    return _options(ray.remote(HostedPaymentActor), payment_actor_name(database), config).remote(
+        database, config
+    )
 
 
 def start_watchdog(node_id: str, config: ActorsConfig) -> Any:
