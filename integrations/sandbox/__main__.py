@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import orjson
@@ -26,6 +27,12 @@ from integrations.sandbox.settings import (
 
 HOST = "127.0.0.1"
 _BACKLOG = 2_048
+
+
+def read_keys(path: Path) -> Keys:
+    """The keys in a file of JSON, which may say more than that."""
+    content = orjson.loads(path.read_bytes())
+    return Keys(**{each.name: content[each.name] for each in fields(Keys)})
 
 
 def listen(port: int) -> socket.socket:
@@ -77,12 +84,15 @@ def describe(sandbox: Sandbox) -> dict[str, str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal says otherwise."""
     options = _parser().parse_args(arguments)
-    keys = Keys(
-        options.secret_key,
-        options.publishable_key,
-        options.razorpay_key_id,
-        options.razorpay_key_secret,
-    )
+    if options.keys_file is not None:
+        keys = read_keys(options.keys_file)
+    else:
+        keys = Keys(
+            options.secret_key,
+            options.publishable_key,
+            options.razorpay_key_id,
+            options.razorpay_key_secret,
+        )
     listener = listen(options.port)
     sandbox = Sandbox(url_of(listener), options.state, keys)
     server = make_server(sandbox)
@@ -135,6 +145,11 @@ def _parser() -> argparse.ArgumentParser:
         "--until-stdin-closes",
         action="store_true",
         help="end when the other end of standard input is closed, so with whoever started it",
+    )
+    parser.add_argument(
+        "--keys-file",
+        type=Path,
+        help="JSON with the keys below, in underscores: everybody can read arguments",
     )
     parser.add_argument("--secret-key", default=SECRET_KEY)
     parser.add_argument("--publishable-key", default=PUBLISHABLE_KEY)

@@ -1,4 +1,4 @@
-"""The booking application: hold, extend, release, confirm, cancel, and what a customer has.
+"""The booking application: hold, extend, release, pay, confirm, cancel, and what a customer has.
 
 ``POST .../holds`` is the hot route. It parses once, knows the show from memory, asks the show's
 actor, and answers from the event; it never waits for a database. The other commands do the same.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
@@ -23,6 +23,7 @@ from starlette.responses import Response
 
 from actors.show_ref import ShowRefs
 from persistence.claim_reader import BookingCursor, ClaimReader
+from persistence.payment_rows import StoredPayment
 from reservation.access import Principal, Role
 from reservation.commands import (
     CancelBooking,
@@ -57,11 +58,14 @@ from reservation.ids import (
     is_show_id,
     show_id_of,
 )
+from reservation.refund_terms import RefundTerms
 from reservation.rejections import Rejected, Rejection
 from reservation.seat_map import Repeated
 from serve_app.api import booking_document as document
 from serve_app.api.api_document import describe
-from serve_app.api.booking_schemas import CONFIRM, BookingsQuery
+from serve_app.api.body_guard import body_of
+from serve_app.api.booking_checkout import CheckoutCounter
+from serve_app.api.booking_schemas import CHECKOUT, CONFIRM, BookingsQuery
 from serve_app.api.channel_keys import ChannelKeys
 from serve_app.api.cursors import read_cursor, write_cursor
 from serve_app.api.edge import (
@@ -105,6 +109,7 @@ class BookingDesk:
     facts: ShowFactsCache
     claims: ClaimReader
     channels: ChannelKeys
+    checkouts: CheckoutCounter
     probes: Sequence[Callable[[], Awaitable[object]]] = ()
 
     async def probe(self) -> None:
@@ -150,6 +155,7 @@ def build_booking_api(
         (document.EXTEND, routes.extend),
         (document.RELEASE, routes.release),
         (document.CONFIRM, routes.confirm),
+        (document.CHECKOUT, routes.checkout),
         (document.LIST_BOOKINGS, routes.list_bookings),
         (document.FIND_BOOKING, routes.find_booking),
         (document.CANCEL, routes.cancel),
@@ -227,13 +233,28 @@ class _Routes:
         headers = {"Location": _address(request, "bookings", event.booking_id), **answer.headers}
         return json_response(view_of_confirmed(event, facts), 201, headers)
 
+    async def checkout(self, request: Request) -> Response:
+        customer_id = await self._admit_command(request)
+        hold_id = _hold_id(request)
+        key = idempotency_key_of(request.scope)
+        if key is None:
+            detail = f"A payment needs the header {IDEMPOTENCY_KEY}; choose a new one for each."
+            raise Problem("idempotency_key_missing", detail)
+        body = validated(CHECKOUT, read_json(request.scope) if body_of(request.scope) else {})
+        hold = await self._own_hold(hold_id, customer_id)
+        facts = await self._desk.facts.facts(show_id_of(hold_id))
+        begun = await self._desk.checkouts.begin(hold, facts, body, key)
+        headers = {"Location": begun.address, **(_REPLAYED if begun.is_repeated else {})}
+        return json_response(begun.view, 201, headers)
+
     async def cancel(self, request: Request) -> Response:
         customer_id = await self._admit_command(request)
         booking_id = _booking_id(request)
         read_nothing(request.scope)
+        terms = RefundTerms.POLICY
         if principal_of(request).role is not Role.CUSTOMER:
-            customer_id = await self._customer_served(request, booking_id)
-        answer = await self._settle(CancelBooking(booking_id, customer_id), booking_id)
+            customer_id, terms = await self._customer_served(request, booking_id)
+        answer = await self._settle(CancelBooking(booking_id, customer_id, terms), booking_id)
         assert isinstance(answer.event, BookingCancelled)
         return json_response(view_of_cancelled(answer.event), 200, answer.headers)
 
@@ -249,9 +270,7 @@ class _Routes:
     async def find_hold(self, request: Request) -> Response:
         customer_id = await self._admit_read(request)
         hold_id = _hold_id(request)
-        hold = await self._desk.claims.find_hold(hold_id)
-        if hold is None or hold.held.customer_id != customer_id:
-            raise problem_of_rejection(Rejection.HOLD_NOT_FOUND)
+        hold = await self._own_hold(hold_id, customer_id)
         facts = await self._desk.facts.facts(show_id_of(hold_id))
         return json_response(view_of_hold(hold, facts))
 
@@ -262,8 +281,9 @@ class _Routes:
         after = _booking_cursor(query.cursor)
         page = await self._desk.claims.list_bookings(customer_id, limit=query.limit, after=after)
         facts = await self._facts_of(page.holds)
+        paid = await self._payments_of(page.holds)
         bookings = [
-            _booking_view(hold, facts[show_id_of(hold.held.hold_id)]) for hold in page.holds
+            _booking_view(hold, facts[show_id_of(hold.held.hold_id)], paid) for hold in page.holds
         ]
         view: View = {"bookings": bookings}
         if page.next is not None:
@@ -277,7 +297,7 @@ class _Routes:
         if hold is None or hold.booking is None or hold.held.customer_id != customer_id:
             raise problem_of_rejection(Rejection.BOOKING_NOT_FOUND)
         facts = await self._desk.facts.facts(show_id_of(booking_id))
-        return json_response(_booking_view(hold, facts))
+        return json_response(_booking_view(hold, facts, await self._payments_of([hold])))
 
     # -- what they share ----------------------------------------------------------------
 
@@ -301,15 +321,31 @@ class _Routes:
             raise problem_of_rejection(Rejection.CHANNEL_NOT_FOUND)
         return through_channel(hold, channel_id)
 
-    async def _customer_served(self, request: Request, booking_id: BookingId) -> CustomerId:
-        """For whom this account may touch a booking: its customer, if it sells the show."""
+    async def _own_hold(self, hold_id: HoldId, customer_id: CustomerId) -> Hold:
+        hold = await self._desk.claims.find_hold(hold_id)
+        if hold is None or hold.held.customer_id != customer_id:
+            raise problem_of_rejection(Rejection.HOLD_NOT_FOUND)
+        return hold
+
+    async def _payments_of(self, holds: Sequence[Hold]) -> Mapping[str, StoredPayment]:
+        """The payments of these bookings; what is free, or of the counter, has none."""
+        names = [hold.booking.confirmed.payment for hold in holds if hold.booking is not None]
+        return await self._desk.checkouts.payments.find_all(names)
+
+    async def _customer_served(
+        self, request: Request, booking_id: BookingId
+    ) -> tuple[CustomerId, RefundTerms]:
+        """For whom this account may cancel a booking, and on which terms.
+
+        For its customer and with all of his money, if it sells the show: then the house cancels.
+        """
         if not _sells(principal_of(request), await self._facts_of_claim(booking_id)):
-            return customer_of(request)
+            return customer_of(request), RefundTerms.POLICY
         # What was confirmed is in the database before anybody is told.
         hold = await self._desk.claims.find_hold(hold_id_of(booking_id))
         if hold is None or hold.booking is None:
             raise problem_of_rejection(Rejection.BOOKING_NOT_FOUND)
-        return hold.held.customer_id
+        return hold.held.customer_id, RefundTerms.FULL
 
     async def _facts_of_claim(self, claim_id: HoldId | BookingId) -> ShowFacts:
         try:
@@ -376,7 +412,7 @@ def _problem_of(rejected: Rejected, facts: ShowFacts | None) -> Problem:
 
 
 def _payment_not_allowed() -> Problem:
-    # Another way to pay will come with payments; until then only the box office sells.
+    # A customer pays with a payment, which its own route begins.
     reason = "only the box office of the show's own house takes money at the counter"
     return Problem(
         "payment_not_allowed",
@@ -385,9 +421,9 @@ def _payment_not_allowed() -> Problem:
     )
 
 
-def _booking_view(hold: Hold, facts: ShowFacts) -> View:
+def _booking_view(hold: Hold, facts: ShowFacts, paid: Mapping[str, StoredPayment]) -> View:
     assert hold.booking is not None, f"{hold.held.hold_id} is listed as a booking and is none"
-    return view_of_booking(hold.held, hold.booking, facts)
+    return view_of_booking(hold.held, hold.booking, facts, paid.get(hold.booking.confirmed.payment))
 
 
 def _booking_cursor(cursor: str | None) -> BookingCursor | None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from reservation.rejections import Rejection
 from serve_app.api import booking_schemas as schemas
 from serve_app.api.api_document import Operation, body, header, path, problems
+from serve_app.api.payments.schemas import PaymentView, PriceLineView, Receipt
 from serve_app.api.principals import SIGNED_IN
 
 DESCRIPTION = """\
@@ -27,6 +28,12 @@ _KEY = header(
     "Idempotency-Key",
     "Names this hold; a UUID is a good choice. Remembered for a day after the hold has ended.",
     {**_KEY_SCHEMA, "examples": ["3f1c9e0a-7d1b-4c55-9a63-0f6f3f0c1d2e"]},
+    required=True,
+)
+_PAYMENT_KEY = header(
+    "Idempotency-Key",
+    "Names this payment, among those of the hold.",
+    {**_KEY_SCHEMA, "examples": ["7b0e6c54-9a1d-4e0a-8f5e-2c1f0a9d3b77"]},
     required=True,
 )
 _OPTIONAL_KEY = header(
@@ -207,6 +214,52 @@ CONFIRM = Operation(
     extra=_extra(_HOLD, _OPTIONAL_KEY, request_body=body(schemas.ConfirmBody)),
 )
 
+CHECKOUT = Operation(
+    "POST",
+    "/holds/{hold_id}/checkout",
+    status=201,
+    tag="bookings",
+    roles=SIGNED_IN,
+    summary="Pay for a hold",
+    description=(
+        "Begins a payment, which its customer then pays with what `client` says, on the provider's "
+        "own page. The booking is made when the money is there; the payment says so. The hold gets "
+        "more time, once. The same key gives the same payment, as it is by then. A hold that costs "
+        "nothing, or nothing after the promo code, is booked at once and has no payment. One "
+        "payment of a hold at a time: cancel it to pay otherwise."
+    ),
+    responses={
+        201: _found("It can be paid, or is booked.", PaymentView, **_LOCATION, **_REPLAYED),
+        **problems(
+            *_BODY,
+            "idempotency_key_missing",
+            *_codes(
+                Rejection.HOLD_NOT_FOUND,
+                Rejection.HOLD_EXPIRED,
+                Rejection.HOLD_RELEASED,
+                Rejection.HOLD_ALREADY_CONFIRMED,
+                Rejection.EXISTS_WITH_DIFFERENT_REQUEST,
+                Rejection.SHOW_CANCELLED,
+            ),
+            "hold_has_payment",
+            "price_too_high",
+            "provider_not_available",
+            "provider_refused",
+            "promo_code_unknown",
+            "promo_not_active",
+            "promo_not_yet_valid",
+            "promo_no_longer_valid",
+            "promo_for_other_shows",
+            "promo_in_other_currency",
+            "promo_for_other_categories",
+            "promo_used_up",
+            "promo_used_by_customer",
+            *_ASKING,
+        ),
+    },
+    extra=_extra(_HOLD, _PAYMENT_KEY, request_body=body(schemas.CheckoutBody, required=False)),
+)
+
 LIST_BOOKINGS = Operation(
     "GET",
     "/bookings",
@@ -240,7 +293,10 @@ CANCEL = Operation(
     tag="bookings",
     roles=SIGNED_IN,
     summary="Cancel a booking",
-    description="One's own; the box office and the organisers of a show may cancel all of its.",
+    description=(
+        "One's own; the box office and the organisers of a show may cancel all of its. A customer "
+        "gets back what the show's policy gives, whom the house cancels everything."
+    ),
     responses={
         200: _found("Its places are free.", schemas.BookingCancellation, **_REPLAYED),
         **problems(*_BODY, *_codes(Rejection.BOOKING_NOT_FOUND), *_ASKING),
@@ -252,6 +308,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     schemas.HoldNamed,
     schemas.HoldBest,
     schemas.ConfirmBody,
+    schemas.CheckoutBody,
     schemas.NothingBody,
     schemas.HoldView,
     schemas.HoldList,
@@ -260,4 +317,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     schemas.BookingCancellation,
     schemas.BookingView,
     schemas.BookingList,
+    PriceLineView,
+    Receipt,
+    PaymentView,
 )

@@ -16,9 +16,13 @@ from reservation.events import Arrangement
 from reservation.limits import SEATS_PER_HOLD_MAX
 from reservation.show import OrphanRule
 from serve_app.api.instants import Instant
+from serve_app.api.payments.schemas import Receipt
 from serve_app.api.query_fields import CursorText, Limit
 
 ACCESS_KEY_LENGTH_MAX = 200
+PROMO_CODE_LENGTH_MAX = 100
+"""As typed, with spaces around it, for example."""
+
 LABEL_LENGTH_MAX = 200
 """Labels come from plans of others; the longest we met has 40 characters."""
 
@@ -124,12 +128,39 @@ class ConfirmBody(_RequestBody):
     payment: Annotated[Literal["counter"], Field(description="`counter`: paid on the spot.")]
 
 
+class CheckoutBody(_RequestBody):
+    """How a hold is to be paid for. Nothing has to be said."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"provider": "stripe", "accepts_equivalent": True}]}
+    )
+
+    provider: Annotated[
+        Literal["stripe", "razorpay"] | None,
+        Field(description="With whom; the house's first provider if absent."),
+    ] = None
+    accepts_equivalent: Annotated[
+        bool,
+        Field(
+            description=(
+                "When the hold is over before the money comes and its seats are gone, others as "
+                "good for the same price will do; else the money goes back."
+            )
+        ),
+    ] = False
+    promo_code: Annotated[
+        str | None,
+        Field(min_length=1, max_length=PROMO_CODE_LENGTH_MAX, examples=["SUMMER-26"]),
+    ] = None
+
+
 class NothingBody(_RequestBody):
     """No body is needed; an empty object is accepted."""
 
 
 HOLD_NAMED: TypeAdapter[HoldNamed] = TypeAdapter(HoldNamed)
 HOLD_BEST: TypeAdapter[HoldBest] = TypeAdapter(HoldBest)
+CHECKOUT: TypeAdapter[CheckoutBody] = TypeAdapter(CheckoutBody)
 CONFIRM: TypeAdapter[ConfirmBody] = TypeAdapter(ConfirmBody)
 
 assert {rule.value for rule in OrphanRule} == {"strict", "lenient", "off"}
@@ -230,6 +261,15 @@ class BookingCancellation(_View):
     show_id: str
     state: Literal["cancelled"]
     cancelled_at: Instant
+    refund: Annotated[
+        Literal["policy", "full", "none"],
+        Field(
+            description=(
+                "On which terms its money goes back: the show's `policy`, or in `full` when the "
+                "house cancels. How much that is, its payment says."
+            )
+        ),
+    ]
 
 
 class BookingView(_Places):
@@ -242,6 +282,9 @@ class BookingView(_Places):
     payment: str
     confirmed_at: Instant
     cancelled_at: Instant | None = None
+    receipt: Annotated[
+        Receipt | None, Field(description="Absent when it was paid at the counter, or free.")
+    ] = None
 
 
 class BookingList(_View):

@@ -79,13 +79,15 @@ def make_api(
     body_bytes_max: int,
     leaves_unread: Callable[[Scope], bool] | None = None,
     limits: RequestLimits | None = None,
+    spares: Callable[[Scope], bool] | None = None,
     cors_origins: Sequence[str] = (),
 ) -> Api:
     """An application without routes of its own.
 
     ``open_desk`` is entered when the application starts, on its event loop, and left when it
     stops. It should not wait for a database: a house starts in any order. See
-    ``body_guard.BodyGuard`` for ``leaves_unread``. ``limits`` are closed with the desk;
+    ``body_guard.BodyGuard`` for ``leaves_unread``. ``limits`` are closed with the desk; ``spares``
+    names requests that the limit of an address is not for, which are bounded by their routes;
     ``cors_origins`` are those whose pages may use the application.
     """
 
@@ -105,7 +107,7 @@ def make_api(
         Middleware(BodyGuard, bytes_max=body_bytes_max, leaves_unread=leaves_unread),
     ]
     if limits is not None and limits.know_addresses:
-        layers.insert(1, Middleware(AddressLimit, limits=limits))
+        layers.insert(1, Middleware(AddressLimit, limits=limits, spares=spares))
     if cors_origins:
         layers.insert(0, Middleware(CrossOrigin, origins=cors_origins))
     app = Api(

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from persistence.payment_rows import StoredPayment
 from reservation.events import BookingCancelled, BookingConfirmed, HoldExtended, SeatsHeld
 from reservation.hold import Booking, Hold, HoldState
 from reservation.ids import booking_id_of, show_id_of
 from serve_app.api.instants import write_instant
+from serve_app.api.payments.views import view_of_receipt
 from serve_app.api.segments import stops_of
 from serve_app.api.show_facts import ShowFacts
 
@@ -72,11 +74,14 @@ def view_of_cancelled(event: BookingCancelled) -> View:
         "show_id": show_id_of(event.hold_id),
         "state": "cancelled",
         "cancelled_at": write_instant(event.at_ms),
+        "refund": event.refund.value,
     }
 
 
-def view_of_booking(held: SeatsHeld, booking: Booking, facts: ShowFacts) -> View:
-    """A booking with its seats."""
+def view_of_booking(
+    held: SeatsHeld, booking: Booking, facts: ShowFacts, paid: StoredPayment | None = None
+) -> View:
+    """A booking with its seats; ``paid`` is its payment, if it has one."""
     view = _view_of_places(held, facts)
     view["booking_id"] = booking.confirmed.booking_id
     view["state"] = booking.state.value
@@ -84,6 +89,8 @@ def view_of_booking(held: SeatsHeld, booking: Booking, facts: ShowFacts) -> View
     view["confirmed_at"] = write_instant(booking.confirmed.at_ms)
     if booking.cancelled_at_ms is not None:
         view["cancelled_at"] = write_instant(booking.cancelled_at_ms)
+    if paid is not None:
+        view["receipt"] = view_of_receipt(paid)
     return view
 
 

@@ -21,7 +21,7 @@ import hmac
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from functools import lru_cache
@@ -215,16 +215,23 @@ class AddressLimit:
     """Pure ASGI middleware: the limit of a client's address over all requests.
 
     It stands outside of whoever reads bodies, so that a client that is over its limit is answered
-    without any of it being read.
+    without any of it being read. ``spares`` names requests that it is not for.
     """
 
-    def __init__(self, app: ASGIApp, *, limits: RequestLimits) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limits: RequestLimits,
+        spares: Callable[[Scope], bool] | None = None,
+    ) -> None:
         self._app = app
         self._limits = limits
+        self._spares = spares
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
-        if scope["type"] == "http":
+        if scope["type"] == "http" and not (self._spares is not None and self._spares(scope)):
             try:
                 await self._limits.admit_address(scope)
             except Problem as problem:

@@ -9,10 +9,16 @@ from serve_app.api.account.application import build_account_api
 from serve_app.api.booking import build_booking_api
 from serve_app.api.browse import build_browse_api
 from serve_app.api.organiser.application import build_organiser_api
+from serve_app.api.payments.application import build_payments_api
 from serve_app.api.principals import Gate
 from serve_app.api.short_way import Api
 from serve_app.hosting.account_desk import open_account_desk
-from serve_app.hosting.desks import open_booking_desk, open_browse_desk, open_limits
+from serve_app.hosting.desks import (
+    open_booking_desk,
+    open_browse_desk,
+    open_limits,
+    open_payments_desk,
+)
 from serve_app.hosting.edge_config import EdgeConfig
 from serve_app.hosting.organiser_desk import open_organiser_desk
 from serve_app.hosting.replicas import host
@@ -32,6 +38,22 @@ def booking_application(edge: EdgeConfig, prefix: str) -> Any:
         )
 
     return host("booking", prefix, edge, build)
+
+
+def payments_application(edge: EdgeConfig, prefix: str) -> Any:
+    """The payments application, to be run under ``prefix``."""
+
+    def build() -> Api:
+        verifier = TokenVerifier()
+        return build_payments_api(
+            lambda: open_payments_desk(edge, verifier),
+            gate=Gate(verifier),
+            body_bytes_max=edge.body_bytes_max,
+            limits=open_limits(edge),
+            cors_origins=edge.cors_origins,
+        )
+
+    return host("payments", prefix, edge, build)
 
 
 def browse_application(edge: EdgeConfig, prefix: str) -> Any:

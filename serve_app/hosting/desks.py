@@ -11,23 +11,32 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 
 from actors.activation import connect_refs
+from actors.checkouts import Checkouts, open_checkouts
+from actors.payment_hosting import PaymentBell
+from actors.show_ref import ShowRefs
 from persistence.accounts import Accounts
 from persistence.catalogue import Catalogue
 from persistence.channels import Channels
 from persistence.claim_reader import ClaimReader
 from persistence.memory_rate_limits import MemoryRateLimiter
+from persistence.payments import Payments
+from persistence.promo_codes import PromoCodes
 from persistence.rate_limits import RateLimiter
 from persistence.sessions import Pool, open_pool
 from persistence.shards import ShardMap
+from persistence.show_terms import ShowTermsStore
 from persistence.valkey_rate_limits import ValkeyRateLimiter
 from persistence.valkey_seat_map_cache import ValkeySeatMapCache
 from reservation.ids import ShowId, derive_show_id
 from serve_app.access.access_tokens import TokenVerifier
 from serve_app.access.access_watch import watching
 from serve_app.api.booking import BookingDesk
+from serve_app.api.booking_checkout import CheckoutCounter
 from serve_app.api.browse import BrowseDesk
 from serve_app.api.channel_keys import ChannelKeys
 from serve_app.api.limits import UNLIMITED, RequestLimits
+from serve_app.api.payments.application import PaymentsDesk
+from serve_app.api.payments.own_payments import OwnPayments
 from serve_app.api.seat_maps import SeatMaps
 from serve_app.api.show_facts import ShowFactsCache
 from serve_app.hosting.edge_config import EdgeConfig
@@ -40,6 +49,7 @@ POOL_CLOSE_TIMEOUT_S = 3.0
 _CATALOGUE_CONNECTIONS_MAX = 3
 _CLAIM_CONNECTIONS_MAX = 4
 _ACCESS_CONNECTIONS_MAX = 2
+_PAYMENT_CONNECTIONS_MAX = 2
 
 
 @asynccontextmanager
@@ -52,8 +62,30 @@ async def open_booking_desk(
         pool = await opened.enter_async_context(watch_access(edge, "booking", verifier))
         channels = ChannelKeys(Channels(pool))
         refs = connect_refs(edge.actors, catalogue.placement_of)
+        counter = CheckoutCounter(
+            await _open_checkouts(edge, refs, opened),
+            await _open_own_payments(edge, "booking", opened),
+            ShowTermsStore(pool),
+            PromoCodes(pool),
+        )
         probes = [*_probes(catalogue, claims, edge.actors.shards), probe_access(verifier)]
-        yield BookingDesk(refs, ShowFactsCache(catalogue), claims, channels, probes)
+        yield BookingDesk(refs, ShowFactsCache(catalogue), claims, channels, counter, probes)
+
+
+@asynccontextmanager
+async def open_payments_desk(
+    edge: EdgeConfig, verifier: TokenVerifier
+) -> AsyncIterator[PaymentsDesk]:
+    """The desk of the payments application, which keeps ``verifier`` informed."""
+    async with AsyncExitStack() as opened:
+        pool = await opened.enter_async_context(watch_access(edge, "payments", verifier))
+        refs = connect_refs(edge.actors, Catalogue(pool).placement_of)
+        payments = await _open_own_payments(edge, "payments", opened)
+        yield PaymentsDesk(
+            await _open_checkouts(edge, refs, opened),
+            payments,
+            [payments.probe, probe_access(verifier)],
+        )
 
 
 @asynccontextmanager
@@ -118,6 +150,21 @@ async def _open_readers(
     catalogue = Catalogue(await pool(edge.catalogue_dsn, _CATALOGUE_CONNECTIONS_MAX))
     pools = [await pool(dsn, _CLAIM_CONNECTIONS_MAX) for dsn in shards.dsns]
     return catalogue, ClaimReader(pools, shards)
+
+
+async def _open_checkouts(edge: EdgeConfig, refs: ShowRefs, opened: AsyncExitStack) -> Checkouts:
+    checkouts = await open_checkouts(edge.actors, refs, ring=PaymentBell(edge.actors))
+    opened.push_async_callback(checkouts.close)
+    return checkouts
+
+
+async def _open_own_payments(edge: EdgeConfig, name: str, opened: AsyncExitStack) -> OwnPayments:
+    stores = []
+    for dsn in edge.actors.shards.dsns:
+        pool = await open_pool(dsn, name, size_max=_PAYMENT_CONNECTIONS_MAX)
+        opened.push_async_callback(close_pool, pool)
+        stores.append(Payments(pool))
+    return OwnPayments(stores, edge.actors.shards)
 
 
 async def close_pool(pool: Pool) -> None:

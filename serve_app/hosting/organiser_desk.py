@@ -22,6 +22,7 @@ from persistence.tenants import Tenants
 from reservation.ids import derive_show_id
 from serve_app.access.access_tokens import TokenVerifier
 from serve_app.api.organiser.desk import OrganiserDesk
+from serve_app.api.organiser.money_desk import MoneyDesk
 from serve_app.catalogue.timetable_jobs import TimetableJobs, renewing, running
 from serve_app.hosting.desks import close_pool, probe_access, watch_access
 from serve_app.hosting.edge_config import EdgeConfig
@@ -64,6 +65,7 @@ async def open_organiser_desk(
             catalogue=catalogue,
             organisers=organisers,
             sales=sales,
+            money=MoneyDesk(shard_pools, shards, own),
             plan_changes=PlanChangeLocks(own),
             tenants=Tenants(own),
             audit_log=AuditLog(own),

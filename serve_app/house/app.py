@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from actors.config import ActorsConfig
+from integrations.payments.provider_config import PaymentProvidersConfig
 from persistence.shards import ShardMap
 from serve_app.hosting.edge_config import EdgeConfig
 from serve_app.house.ray_runtime import NAMESPACE, HostedApplication
 from serve_app.settings import Settings
+
+_NO_PROVIDERS = PaymentProvidersConfig()
 
 
 def compose_edge(
@@ -16,6 +19,7 @@ def compose_edge(
     heartbeat_dir: str,
     *,
     gateway_secret: str | None = None,
+    providers: PaymentProvidersConfig = _NO_PROVIDERS,
 ) -> EdgeConfig:
     """What every replica is given; its ``actors`` is what every actor is given."""
     actors = ActorsConfig(
@@ -27,6 +31,7 @@ def compose_edge(
         passivate_after_ms=settings.passivate_after_ms,
         mailbox_commands_max=settings.mailbox_commands_max,
         ask_deadline_ms=settings.ask_deadline_ms,
+        payments=providers,
     )
     return EdgeConfig(
         actors=actors,
@@ -54,11 +59,13 @@ def compose_applications(edge: EdgeConfig) -> list[HostedApplication]:
         booking_application,
         browse_application,
         organiser_application,
+        payments_application,
     )
 
     applications = {
         "browse": browse_application,
         "booking": booking_application,
+        "payments": payments_application,
         "account": account_application,
         "organiser": organiser_application,
     }

@@ -6,8 +6,10 @@ run                   link to the run's own short directory (see ``RunDirectory`
 application.password  mode 0600; of the database role that serves customers
 gateway.secret        mode 0600; by which applications know the gateway
 demo.logins           mode 0600; passwords of a demo house (see ``demo_logins``)
+sandbox.keys          mode 0600; what the house and its payment sandbox know each other by
 ray.token             mode 0600; what Ray's processes show each other, new in every run
 postgres/, valkey/    the embedded servers' own
+sandbox/              what the payment sandbox remembers
 mail/                 letters, when there is no mail server
 ray/, logs/           logs; those of the latest runs are kept
 """
@@ -49,6 +51,7 @@ class RunningHouse:
     """What other commands need to know about a house that runs; holds secrets.
 
     ``pid`` is the launcher's: the process that stops everything when it is interrupted.
+    ``sandbox_url`` is where the house's payment sandbox is, if it has one.
     """
 
     pid: int
@@ -58,6 +61,7 @@ class RunningHouse:
     redis_url: str
     ray_address: str
     started_at_ms: int
+    sandbox_url: str | None = None
 
 
 class DataDirectory:
@@ -70,6 +74,8 @@ class DataDirectory:
         self.ray = path / "ray"
         self.logs = path / "logs"
         self.ray_token = path / "ray.token"
+        self.sandbox = path / "sandbox"
+        self.sandbox_keys = path / "sandbox.keys"
         self._lock = path / "house.lock"
         self._running = path / "running.json"
 

@@ -28,7 +28,8 @@ _LOGINS = {
 }
 
 BOX_OFFICE = "box-office@housefull.example"
-assert BOX_OFFICE in _LOGINS
+CUSTOMER = "customer@housefull.example"
+assert _LOGINS.keys() >= {BOX_OFFICE, CUSTOMER}
 
 
 class DemoLogin(NamedTuple):

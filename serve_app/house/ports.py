@@ -78,6 +78,12 @@ class PortReservation:
         while self._held:
             self._held.pop().close()
 
+    def hand_over(self, choice: PortChoice) -> None:
+        """Let one server have its port, that starts before the others."""
+        for held in [held for held in self._held if held.getsockname()[1] == choice.port]:
+            self._held.remove(held)
+            held.close()
+
     def _hold(self, host: str, port: int) -> int:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         probe = socket.socket(family, socket.SOCK_STREAM)

@@ -29,6 +29,7 @@ from datetime import datetime
 from pathlib import Path
 from types import FrameType, TracebackType
 
+from integrations.payments.provider_config import PaymentProvidersConfig
 from persistence.accounts import Accounts
 from persistence.catalogue import Catalogue, SearchItem
 from persistence.child_process import EmbeddedServerError, process_is_alive
@@ -43,6 +44,7 @@ from serve_app.house.data_directory import DataDirectory, RunDirectory, RunningH
 from serve_app.house.databases import Databases, prepare_configured, prepare_embedded
 from serve_app.house.demo_logins import make_demo_logins
 from serve_app.house.front_door import FrontDoor, backend_of, compose_front_door
+from serve_app.house.payment_sandbox import PaymentSandbox
 from serve_app.house.ports import PortChoice, PortReservation
 from serve_app.house.ray_runtime import RayRuntime, local_url
 from serve_app.house.signing_keys import ensure_signing_key
@@ -153,6 +155,7 @@ class Stack:
         self._valkey: EmbeddedValkey | None = None
         self._ray: RayRuntime | None = None
         self._door: FrontDoor | None = None
+        self._sandbox: PaymentSandbox | None = None
         self._example: SearchItem | None = None
         self._ports: list[PortChoice] = []
 
@@ -177,6 +180,8 @@ class Stack:
                     self._settings, self._data, run.path / "gateway", [behind], ports
                 )
                 self._ports += self._door.ports
+            if self._settings.has_payment_sandbox:
+                self._start_sandbox(started, ports)
             databases = self._start_databases(started)
             redis_url = self._settings.redis_url or self._start_valkey(started)
             stop.check()
@@ -189,11 +194,30 @@ class Stack:
                 redis_url,
                 str(run.heartbeats),
                 gateway_secret=self._settings.gateway_secret or self._data.gateway_secret(),
+                providers=self._providers(http),
             )
             self._start_ray(started, stop, edge, http)
             self._open_door(started)
             self._announce(started, databases, redis_url, http)
             self._watch(stop)
+
+    def _start_sandbox(self, started: ExitStack, ports: PortReservation) -> None:
+        self._console.step("starting the payment sandbox")
+        port = ports.choose("payment sandbox", wanted=self._settings.sandbox_port)
+        self._ports.append(port)
+        self._sandbox = PaymentSandbox(self._data, port.port)
+        started.callback(self._sandbox.stop)
+        ports.hand_over(port)
+        self._sandbox.start()
+
+    def _providers(self, http: PortChoice) -> PaymentProvidersConfig:
+        """With whom money is taken."""
+        if self._sandbox is not None:
+            self._sandbox.send_webhooks_to(local_url(self._settings.http_host, http.port))
+            return self._sandbox.providers
+        if self._settings.payments == "off":
+            return PaymentProvidersConfig()
+        return self._settings.provider_accounts()
 
     def _start_databases(self, started: ExitStack) -> Databases:
         if not self._settings.is_embedded_postgres:
@@ -297,6 +321,7 @@ class Stack:
                 redis_url=redis_url,
                 ray_address=self._ray.address,
                 started_at_ms=time.time_ns() // 1_000_000,
+                sandbox_url=None if self._sandbox is None else self._sandbox.url,
             )
         )
         started.callback(self._data.forget_running)
@@ -308,6 +333,7 @@ class Stack:
                 self._example,
                 started_in_s=self._console.elapsed_s,
                 trusted=None if self._door is None else self._door.trusted,
+                sandbox_url=None if self._sandbox is None else self._sandbox.url,
             )
         )
 
@@ -326,6 +352,7 @@ class Stack:
                 ("PostgreSQL", self._postgres),
                 ("Valkey", self._valkey),
                 ("the gateway", gateway),
+                ("the payment sandbox", self._sandbox),
             ):
                 if server is not None and not server.is_running:
                     _log.error("%s has ended by itself; starting it again", name)

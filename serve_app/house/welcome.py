@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 
 from persistence.catalogue import Catalogue, ShowSearch
 from reservation.listing import ShowKind
-from serve_app.house.demo_logins import BOX_OFFICE, FILE, read_demo_logins
+from serve_app.house.demo_logins import BOX_OFFICE, CUSTOMER, FILE, read_demo_logins
 from serve_app.house.ports import PortChoice
 from serve_app.settings import Settings
 
 if TYPE_CHECKING:
     from persistence.catalogue import SearchItem
+
+_JSON = "-H 'Content-Type: application/json'"
+_BEARER = '-H "Authorization: Bearer $token"'
 
 
 async def next_show(catalogue: Catalogue) -> SearchItem | None:
@@ -36,11 +39,13 @@ def welcome(
     *,
     started_in_s: float,
     trusted: Path | None = None,
+    sandbox_url: str | None = None,
 ) -> str:
     """The text, ready to print; its commands can be copied into a shell.
 
     Args:
         trusted: the certificate that clients have to be given.
+        sandbox_url: where the house's own payment provider is, if it has one.
     """
     curl = "curl" if trusted is None else f"curl --cacert {shlex.quote(str(trusted))}"
     lines = [
@@ -56,11 +61,13 @@ def welcome(
         lines += _to_look(curl, url, show)
         if can_log_in:
             lines += ["", *_to_buy(curl, show, settings.data_dir / FILE)]
+            if sandbox_url is not None:
+                lines += ["", *_to_pay(curl, show, settings.data_dir / FILE, sandbox_url)]
     if not can_log_in:
         lines.append("The first admin: `housefull accounts create-admin EMAIL`.")
     lines += [
         "",
-        f"Described in {url}/api/NAME/openapi.json: browse, booking, account, organiser.",
+        f"Described in {url}/api/NAME/openapi.json: browse, booking, payments, account, organiser.",
         f"Data and logs are kept in {settings.data_dir}.",
         "Ctrl-C stops everything.",
         "",
@@ -78,20 +85,35 @@ def _to_look(curl: str, url: str, show: SearchItem) -> list[str]:
 
 
 def _to_buy(curl: str, show: SearchItem, logins: Path) -> list[str]:
-    json = "-H 'Content-Type: application/json'"
-    bearer = '-H "Authorization: Bearer $token"'
-    body = f'{{"email": "{BOX_OFFICE}", "password": "\'"$password"\'"}}'
     return [
         f"Log in at the box office (all demo logins: {logins}); hold two seats, sell them, list:",
-        f"  password=$(sed -n 's/^{BOX_OFFICE} //p' {shlex.quote(str(logins))})",
-        f'  token=$({curl} -s "$house/api/account/sessions" {json} \\',
+        *_to_hold(curl, show, logins, BOX_OFFICE),
+        f'  {curl} "$house/api/booking/holds/$hold/confirm" {_BEARER} \\',
+        f'    {_JSON} -d \'{{"payment": "counter"}}\'',
+        f'  {curl} "$house/api/booking/bookings" {_BEARER}',
+    ]
+
+
+def _to_pay(curl: str, show: SearchItem, logins: Path, sandbox_url: str) -> list[str]:
+    return [
+        f"Or as a customer, who pays (the payment sandbox at {sandbox_url} plays the provider):",
+        *_to_hold(curl, show, logins, CUSTOMER),
+        f'  payment=$({curl} -s "$house/api/booking/holds/$hold/checkout" {_BEARER} \\',
+        f"    -X POST -H 'Idempotency-Key: my-first-payment' | sed {_member('payment_id')})",
+        f"  curl {sandbox_url}/sandbox/stripe/pay {_JSON} -d '{{}}'; sleep 2",
+        f'  {curl} "$house/api/payments/payments/$payment" {_BEARER}',
+    ]
+
+
+def _to_hold(curl: str, show: SearchItem, logins: Path, email: str) -> list[str]:
+    body = f'{{"email": "{email}", "password": "\'"$password"\'"}}'
+    return [
+        f"  password=$(sed -n 's/^{email} //p' {shlex.quote(str(logins))})",
+        f'  token=$({curl} -s "$house/api/account/sessions" {_JSON} \\',
         f"    -d '{body}' | sed {_member('access_token')})",
-        f'  hold=$({curl} -s "$house/api/booking/shows/{show.show_id}/holds" {bearer} \\',
-        f"    -H 'Idempotency-Key: my-first-hold' {json} \\",
+        f'  hold=$({curl} -s "$house/api/booking/shows/{show.show_id}/holds" {_BEARER} \\',
+        f"    -H 'Idempotency-Key: my-first-hold' {_JSON} \\",
         f'    -d \'{{"best_available": {{"count": 2}}}}\' | sed {_member("hold_id")})',
-        f'  {curl} "$house/api/booking/holds/$hold/confirm" {bearer} \\',
-        f'    {json} -d \'{{"payment": "counter"}}\'',
-        f'  {curl} "$house/api/booking/bookings" {bearer}',
     ]
 
 

@@ -16,7 +16,7 @@ from reservation.access import HOUSE_TENANT, Principal, Role
 from reservation.ids import SessionId
 from tests.support.access import principal_named, tokens_of_tests
 from tests.support.account_house import ACCOUNT, open_account_house
-from tests.support.http_house import BOOKING, BROWSE, House
+from tests.support.http_house import BOOKING, BROWSE, PAYMENTS, House
 from tests.support.organiser_house import ORGANISER, OrganiserHouse
 
 
@@ -46,6 +46,16 @@ async def booking(house: House, opened: AsyncExitStack, directory: Path) -> Fuzz
         house.booking_app(),
         lambda: tokens_of_tests().bearer(seller),
         {"show_id": show_id},
+    )
+
+
+async def payments(house: House, opened: AsyncExitStack, directory: Path) -> Fuzzed:
+    """The payments application, as a customer; nobody's webhooks are signed."""
+    return Fuzzed(
+        PAYMENTS,
+        house.payments_app(),
+        lambda: tokens_of_tests().bearer(principal_named("fuzzing")),
+        {"payment_id": "pay_" + "0" * 32},
     )
 
 
@@ -93,6 +103,7 @@ async def organiser(house: House, opened: AsyncExitStack, directory: Path) -> Fu
 
 APPLICATIONS: Mapping[str, Build] = {
     "booking": booking,
+    "payments": payments,
     "browse": browse,
     "account": account,
     "organiser": organiser,

@@ -77,6 +77,7 @@ def hold_addresses(show_id: ShowId) -> list[tuple[str, str]]:
         ("POST", f"/holds/{hold_id}/confirm"),
         ("DELETE", f"/holds/{hold_id}"),
         ("POST", f"/bookings/{booking_id_of(hold_id)}/cancel"),
+        ("POST", f"/holds/{hold_id}/checkout"),
     ]
 
 
@@ -272,6 +273,25 @@ async def test_a_wrong_confirmation_names_the_field(
 ) -> None:
     _, address = hold_addresses(show_id)[2]
     answer = await send(booking, "POST", address, json.dumps(body))
+    assert (answer.status_code, fields_of(answer)) == (422, fields)
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({"provider": "paypal"}, ["provider"]),
+        ({"provider": 1}, ["provider"]),
+        ({"accepts_equivalent": "yes"}, ["accepts_equivalent"]),
+        ({"promo_code": ""}, ["promo_code"]),
+        ({"promo_code": "x" * 101}, ["promo_code"]),
+        ({"amount_minor": 1, "currency": "EUR"}, ["amount_minor", "currency"]),
+    ],
+)
+async def test_paying_has_a_closed_schema(
+    booking: httpx.AsyncClient, show_id: ShowId, body: object, fields: list[str]
+) -> None:
+    method, address = hold_addresses(show_id)[5]
+    answer = await send(booking, method, address, json.dumps(body))
     assert (answer.status_code, fields_of(answer)) == (422, fields)
 
 

@@ -17,21 +17,27 @@ import httpx
 import jsonschema
 from fastapi import FastAPI
 
+from actors.checkouts import Checkouts, open_checkouts
 from actors.clock import SystemClock
+from actors.config import ActorsConfig
 from actors.naming import actor_name, placement_of_actor
 from actors.seat_map_publisher import SeatMapPublisher
 from actors.show_actor import ShowActor
 from actors.show_ref import ShowRefs, Submit
+from integrations.payments.provider_config import PaymentProvidersConfig
 from persistence.catalogue import Catalogue
 from persistence.channels import Channels
 from persistence.claim_reader import ClaimReader
 from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.migrate import migrate
+from persistence.payments import Payments
 from persistence.plan_codec import plan_id_of, route_id_of
+from persistence.promo_codes import PromoCodes
 from persistence.seat_map_cache import SeatMapCache
 from persistence.sessions import open_pool
 from persistence.shards import ShardMap
 from persistence.show_store import open_show_store
+from persistence.show_terms import ShowTermsStore
 from persistence.valkey_seat_map_cache import ValkeySeatMapCache
 from reservation.access import Role
 from reservation.fares import CategoryFare, FareTable
@@ -43,9 +49,12 @@ from reservation.route import Route, Stop
 from reservation.seating_plan import SeatingPlan, SeatTrait
 from reservation.show import Placement, SalesPolicy
 from serve_app.api.booking import BookingDesk, build_booking_api
+from serve_app.api.booking_checkout import CheckoutCounter
 from serve_app.api.browse import BrowseDesk, build_browse_api
 from serve_app.api.channel_keys import ChannelKeys
 from serve_app.api.limits import RequestLimits
+from serve_app.api.payments.application import PaymentsDesk, build_payments_api
+from serve_app.api.payments.own_payments import OwnPayments
 from serve_app.api.principals import Gate
 from serve_app.api.seat_maps import SeatMaps
 from serve_app.api.show_facts import ShowFactsCache
@@ -55,11 +64,14 @@ from tests.support.plans import build_plan
 BODY_BYTES_MAX = 65_536
 BOOKING = "/api/booking"
 BROWSE = "/api/browse"
+PAYMENTS = "/api/payments"
 LOOPBACK = ("127.0.0.1", 50_000)
 
 HOUR_MS = 3_600_000
 NOW_MS = 1_790_000_000_000
 STARTS_AT_MS = NOW_MS + 24 * HOUR_MS
+
+NO_PROVIDERS = PaymentProvidersConfig()
 
 numbers = itertools.count(1)
 
@@ -91,7 +103,9 @@ LINE_FARES = FareTable("CZK", (CategoryFare(1_000, (500, 300, 700, 400)),))
 
 
 class House:
-    """A catalogue, actors on demand, and both applications."""
+    """A catalogue, actors on demand, and the applications of customers."""
+
+    checkouts: Checkouts
 
     def __init__(
         self, dsn: str, opened: AsyncExitStack, pool: Any, redis_url: str | None = None
@@ -104,8 +118,15 @@ class House:
         self.claims = ClaimReader([pool], self.shards)
         self._actors: dict[str, ShowActor] = {}
         self.refs = ShowRefs(self._locate, self._connect, ask_deadline_ms=10_000, renew=self._renew)
+        self.payments = OwnPayments([Payments(pool)], self.shards)
         self._opened = opened
         self._pool = pool
+
+    async def open_checkouts(self, providers: PaymentProvidersConfig) -> None:
+        """Take money with these."""
+        config = ActorsConfig(self.shards, "", payments=providers)
+        self.checkouts = await open_checkouts(config, self.refs)
+        self._opened.push_async_callback(self.checkouts.close)
 
     async def add_plan(self, plan: SeatingPlan) -> str:
         """Put a plan into the catalogue."""
@@ -191,6 +212,12 @@ class House:
             ShowFactsCache(self.catalogue),
             self.claims,
             ChannelKeys(Channels(self._pool)),
+            CheckoutCounter(
+                self.checkouts,
+                self.payments,
+                ShowTermsStore(self._pool),
+                PromoCodes(self._pool),
+            ),
             [lambda: self.claims.version_of(derive_show_id("probe"))],
         )
 
@@ -204,6 +231,20 @@ class House:
             body_bytes_max=BODY_BYTES_MAX,
             limits=limits,
             cors_origins=cors_origins,
+        )
+
+    def payments_app(
+        self, *, gate: Gate | None = None, limits: RequestLimits | None = None
+    ) -> FastAPI:
+        """The payments application over this house."""
+        desk = PaymentsDesk(self.checkouts, self.payments, [self.payments.probe])
+
+        @asynccontextmanager
+        async def open_desk() -> AsyncIterator[PaymentsDesk]:
+            yield desk
+
+        return build_payments_api(
+            open_desk, gate=gate or open_gate(), body_bytes_max=BODY_BYTES_MAX, limits=limits
         )
 
     def browse_app(
@@ -259,12 +300,15 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(dsn: str, redis_url: str | None = None) -> AsyncIterator[House]:
+async def open_house(
+    dsn: str, redis_url: str | None = None, providers: PaymentProvidersConfig = NO_PROVIDERS
+) -> AsyncIterator[House]:
     """A house over an empty, migrated database; its owners publish where ``redis_url`` says."""
     async with AsyncExitStack() as opened:
         pool = await open_pool(dsn, "tests", size_max=5)
         opened.push_async_callback(pool.close)
         house = House(dsn, opened, pool, redis_url)
+        await house.open_checkouts(providers)
         for plan in (HALL, COACH):
             await house.add_plan(plan)
         await house.catalogue.put_routes({route_id_of(LINE): ("Line", LINE)})
@@ -335,11 +379,15 @@ class Described:
 
 
 @asynccontextmanager
-async def open_house_in(directory: Path, redis_url: str | None = None) -> AsyncIterator[House]:
+async def open_house_in(
+    directory: Path,
+    redis_url: str | None = None,
+    providers: PaymentProvidersConfig = NO_PROVIDERS,
+) -> AsyncIterator[House]:
     """A house over a server of its own."""
     with EmbeddedPostgres(directory) as server:
         await migrate(server.dsn())
-        async with open_house(server.dsn(), redis_url) as house:
+        async with open_house(server.dsn(), redis_url, providers) as house:
             yield house
 
 

@@ -29,6 +29,7 @@ from serve_app.api.api_document import BEARER_SCHEME, ROLES, Operation
 from serve_app.api.booking import build_booking_api
 from serve_app.api.browse import build_browse_api
 from serve_app.api.organiser.application import build_organiser_api
+from serve_app.api.payments.application import build_payments_api
 from serve_app.api.principals import PUBLIC, SIGNED_IN
 from tests.support.access import open_gate, signed_in
 
@@ -43,6 +44,7 @@ APPLICATIONS: dict[str, Callable[[], FastAPI]] = {
     "account": lambda: build_account_api(open_no_desk, gate=open_gate(), body_bytes_max=65_536),
     "booking": lambda: build_booking_api(open_no_desk, gate=open_gate(), body_bytes_max=65_536),
     "browse": lambda: build_browse_api(open_no_desk, body_bytes_max=65_536),
+    "payments": lambda: build_payments_api(open_no_desk, gate=open_gate(), body_bytes_max=65_536),
     "organiser": lambda: build_organiser_api(open_no_desk, gate=open_gate(), body_bytes_max=65_536),
 }
 
@@ -63,6 +65,9 @@ PUBLIC_ROUTES = {
     "browse: GET /shows/{show_id}/seating-plan",
     "browse: GET /shows/{show_id}/seat-map",
     "browse: GET /stops",
+    # Signed by the provider instead.
+    "payments: POST /webhooks/stripe",
+    "payments: POST /webhooks/razorpay",
 }
 
 # Ids of the right form, so that handlers are reached.
@@ -70,6 +75,7 @@ _IDS = {
     "show_id": "shw_" + "0" * 16,
     "hold_id": "hld_" + "0" * 32,
     "booking_id": "bkg_" + "0" * 32,
+    "payment_id": "pay_" + "0" * 32,
     "account_id": "acc_" + "0" * 20,
     "session_id": "current",
     "api_key_id": "key_" + "0" * 20,
@@ -79,6 +85,7 @@ _IDS = {
     "series_id": "ser_" + "0" * 20,
     "channel_id": "chn_" + "0" * 20,
     "promo_code_id": "prm_" + "0" * 20,
+    "alarm_id": "alm_0_1",
     "timetable_import_id": "imp_" + "0" * 20,
 }
 
