@@ -32,6 +32,7 @@ from reservation.ids import (
     is_show_id,
     show_id_of,
 )
+from reservation.payment import PaymentState
 from reservation.route import Segment
 from reservation.seating_plan import SeatingPlan
 
@@ -49,6 +50,21 @@ class AdmissionLine(NamedTuple):
     each_minor: int
 
 
+class AttendeeMoney(NamedTuple):
+    """What became of the payment that a booking was made with.
+
+    Shapes:
+        price_minor: what was to be paid: places less discount, with fees and taxes.
+        refunding_minor: what is on its way back, or about to be.
+    """
+
+    state: PaymentState
+    price_minor: int
+    captured_minor: int
+    refunded_minor: int
+    refunding_minor: int
+
+
 @dataclass(frozen=True, slots=True)
 class AttendeeRow:
     """One booking and who made it.
@@ -56,6 +72,7 @@ class AttendeeRow:
     Shapes:
         email, name: None when the customer has no account any more.
         seats: ``(seat_index, amount_minor)`` of each.
+        money: None when it was not paid with a payment provider.
     """
 
     booking_id: BookingId
@@ -69,6 +86,7 @@ class AttendeeRow:
     amount_minor: int
     confirmed_at_ms: int
     cancelled_at_ms: int | None
+    money: AttendeeMoney | None = None
 
 
 class AttendeePage(NamedTuple):
@@ -295,6 +313,19 @@ def _attendee_of(record: asyncpg.Record, contacts: dict[AccountId, Contact]) -> 
         record["amount_minor"],
         record["confirmed_at_ms"],
         record["cancelled_at_ms"],
+        _money_of(record),
+    )
+
+
+def _money_of(record: asyncpg.Record) -> AttendeeMoney | None:
+    if record["payment_state"] is None:
+        return None
+    return AttendeeMoney(
+        PaymentState(record["payment_state"]),
+        record["price_minor"],
+        record["captured_minor"],
+        record["refunded_minor"],
+        record["refunding_minor"],
     )
 
 

@@ -4,17 +4,21 @@
 -- name: list_bookings_of_show
 -- Bookings of a show after one, cancelled ones included.
 SELECT b.hold_id, b.booking_id, b.customer_id, b.payment, b.amount_minor, b.confirmed_at_ms,
-    b.cancelled_at_ms, h.from_leg, h.to_leg, h.seats, h.seat_minor, h.admissions::text AS admissions
-FROM booking b JOIN hold h USING (hold_id)
+    b.cancelled_at_ms, h.from_leg, h.to_leg, h.seats, h.seat_minor, h.admissions::text AS admissions,
+    p.state AS payment_state, p.amount_minor AS price_minor, p.captured_minor, p.refunded_minor,
+    coalesce((SELECT sum(r.amount_minor) FROM refund r WHERE r.payment_id = p.payment_id
+        AND r.state IN ('due', 'requested')), 0)::bigint AS refunding_minor
+FROM booking b JOIN hold h USING (hold_id) LEFT JOIN payment p ON p.payment_id = b.payment
 WHERE b.hold_id > $2 AND b.hold_id <= holds_to($1)
 ORDER BY b.hold_id
 LIMIT $3;
 
 -- name: sum_bookings_by_payment
 -- Bookings, seats and money by way of payment, cancelled ones apart.
-SELECT b.payment, b.cancelled_at_ms IS NOT NULL AS is_cancelled, count(*) AS booking_count,
-    sum(cardinality(h.seats))::bigint AS seat_count, sum(b.amount_minor)::bigint AS amount_minor
-FROM booking b JOIN hold h USING (hold_id)
+SELECT coalesce(p.provider, b.payment) AS payment, b.cancelled_at_ms IS NOT NULL AS is_cancelled,
+    count(*) AS booking_count, sum(cardinality(h.seats))::bigint AS seat_count,
+    sum(b.amount_minor)::bigint AS amount_minor
+FROM booking b JOIN hold h USING (hold_id) LEFT JOIN payment p ON p.payment_id = b.payment
 WHERE b.hold_id BETWEEN holds_from($1) AND holds_to($1)
 GROUP BY 1, 2
 ORDER BY 1, 2;

@@ -31,6 +31,7 @@ from reservation.plan_export import write_plan
 from reservation.seating_plan import SeatingPlan
 from serve_app.api.organiser.application import build_organiser_api
 from serve_app.api.organiser.desk import OrganiserDesk
+from serve_app.api.organiser.money_desk import MoneyDesk
 from serve_app.catalogue.timetable_jobs import TimetableJobs, renewing, running
 from tests.support.access import OTHER_TENANT, account_named, open_gate, signed_in
 from tests.support.http_house import BODY_BYTES_MAX, HALL, House, open_house_in
@@ -57,6 +58,7 @@ class OrganiserHouse:
         self.organisers = Organisers(own)
         self.audit_log = AuditLog(own)
         self.sales = SalesReader([shard_pool], house.shards, own)
+        self.money = MoneyDesk([shard_pool], house.shards, own)
         self.admin_pool = admin_pool
         self.jobs = TimetableJobs(
             self.organisers.import_jobs, self.open_catalogue, renewing(house.refs, house.claims)
@@ -70,6 +72,7 @@ class OrganiserHouse:
             catalogue=self.catalogue,
             organisers=self.organisers,
             sales=self.sales,
+            money=self.money,
             plan_changes=PlanChangeLocks(self.own_pool),
             tenants=self._tenants,
             audit_log=self.audit_log,

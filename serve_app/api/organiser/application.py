@@ -11,29 +11,37 @@ from serve_app.api.api_document import describe
 from serve_app.api.edge import Opened, make_api
 from serve_app.api.limits import RequestLimits
 from serve_app.api.organiser import (
+    alarms,
     attendees,
     audit_list,
     blocks,
     channel_document,
+    money,
     plan_bodies,
     promo_bodies,
+    refund_bodies,
     sales_views,
     series_bodies,
     show_bodies,
+    terms_bodies,
     timetable_bodies,
     venues,
 )
+from serve_app.api.organiser.alarms import AlarmRoutes
 from serve_app.api.organiser.attendees import AttendeeRoutes
 from serve_app.api.organiser.audit_list import AuditRoutes
 from serve_app.api.organiser.blocks import BlockRoutes
 from serve_app.api.organiser.channels import ChannelRoutes
 from serve_app.api.organiser.counter import Counter
 from serve_app.api.organiser.desk import OrganiserDesk
+from serve_app.api.organiser.money import MoneyRoutes
 from serve_app.api.organiser.plan_changes import PlanChangeRoutes
 from serve_app.api.organiser.plans import PlanRoutes
 from serve_app.api.organiser.promo_codes import PromoCodeRoutes
+from serve_app.api.organiser.refunds import RefundRoutes
 from serve_app.api.organiser.series import SeriesRoutes
 from serve_app.api.organiser.shows import ShowRoutes
+from serve_app.api.organiser.terms import TermsRoutes
 from serve_app.api.organiser.timetables import TimetableRoutes
 from serve_app.api.organiser.venues import VenueRoutes
 from serve_app.api.principals import Gate
@@ -59,6 +67,10 @@ _NOUNS = (
     PromoCodeRoutes,
     TimetableRoutes,
     AttendeeRoutes,
+    TermsRoutes,
+    RefundRoutes,
+    MoneyRoutes,
+    AlarmRoutes,
     AuditRoutes,
 )
 _MODELS = (
@@ -72,6 +84,10 @@ _MODELS = (
     *timetable_bodies.MODELS,
     *attendees.MODELS,
     *sales_views.MODELS,
+    *terms_bodies.MODELS,
+    *refund_bodies.MODELS,
+    *money.MODELS,
+    *alarms.MODELS,
     *audit_list.MODELS,
 )
 

@@ -15,9 +15,10 @@ from starlette.responses import Response
 
 from persistence.organiser_rows import Place
 from persistence.organiser_shows import ShowRow
-from persistence.sales_reader import AttendeeRow
+from persistence.sales_reader import AttendeeMoney, AttendeeRow
 from reservation.access import Role
 from reservation.ids import BookingId, is_booking_id, show_id_of
+from reservation.payment import PaymentState
 from reservation.route import Route
 from reservation.seating_plan import SeatingPlan
 from serve_app.api.api_document import Handler, Operation, problems
@@ -38,6 +39,8 @@ from serve_app.api.query_models import query_parameters
 from serve_app.api.segments import stops_of
 
 _SHOWS_PER_PAGE = 100
+
+PaymentStateName = Literal["promised", "paid", "refunding", "refunded", "partly_refunded", "voided"]
 
 
 class AttendeePlaceView(View):
@@ -65,6 +68,19 @@ class AttendeeView(View):
     payment: Annotated[str | None, Field(description="Not for the gate.")] = None
     amount_minor: Annotated[int | None, Field(ge=0, description="Not for the gate.")] = None
     currency: str | None = None
+    payment_state: Annotated[
+        PaymentStateName | None,
+        Field(description="null: not paid with a payment provider. Not for the gate."),
+    ] = None
+    paid_minor: Annotated[
+        int | None, Field(ge=0, description="With discount, fees and taxes. Not for the gate.")
+    ] = None
+    refunded_minor: Annotated[
+        int | None, Field(ge=0, description="What went back. Not for the gate.")
+    ] = None
+    refunding_minor: Annotated[
+        int | None, Field(ge=0, description="What is on its way back. Not for the gate.")
+    ] = None
     confirmed_at: Instant
     cancelled_at: Instant | None
 
@@ -98,6 +114,7 @@ ATTENDEE_COLUMNS = (
     "to",
     "amount_minor",
     "currency",
+    "payment_state",
     "confirmed_at",
 )
 BOOKING_COLUMNS = (
@@ -113,6 +130,10 @@ BOOKING_COLUMNS = (
     "payment",
     "amount_minor",
     "currency",
+    "payment_state",
+    "paid_minor",
+    "refunded_minor",
+    "refunding_minor",
     "confirmed_at",
     "cancelled_at",
 )
@@ -312,6 +333,7 @@ class _Sold:
             view["payment"] = attendee.payment
             view["amount_minor"] = attendee.amount_minor
             view["currency"] = self._currency
+            view |= _money_cells(attendee.money)
         return view
 
     def place_rows(self, attendee: AttendeeRow) -> Iterable[dict[str, object]]:
@@ -327,6 +349,7 @@ class _Sold:
                 **self._stops(attendee),
                 "amount_minor": amount_minor,
                 "currency": self._currency,
+                "payment_state": attendee.money and _payment_state_of(attendee.money),
                 "confirmed_at": write_instant(attendee.confirmed_at_ms),
             }
 
@@ -345,6 +368,7 @@ class _Sold:
             "payment": attendee.payment,
             "amount_minor": attendee.amount_minor,
             "currency": self._currency,
+            **_money_cells(attendee.money),
             "confirmed_at": write_instant(attendee.confirmed_at_ms),
             "cancelled_at": _instant_or_none(attendee.cancelled_at_ms),
         }
@@ -372,6 +396,26 @@ def _after(cursor: str | None, row: ShowRow) -> BookingId | None:
     if not is_booking_id(booking_id) or show_id_of(BookingId(booking_id)) != row.listing.show_id:
         raise bad_field("cursor", "is not a cursor of this list")
     return BookingId(booking_id)
+
+
+def _money_cells(money: AttendeeMoney | None) -> dict[str, object]:
+    return {
+        "payment_state": money and _payment_state_of(money),
+        "paid_minor": money and money.captured_minor,
+        "refunded_minor": money and money.refunded_minor,
+        "refunding_minor": money and money.refunding_minor,
+    }
+
+
+def _payment_state_of(money: AttendeeMoney) -> PaymentStateName:
+    """What of the money is where, for people."""
+    if money.refunding_minor:
+        return "refunding"
+    if money.refunded_minor:
+        return "refunded" if money.refunded_minor >= money.captured_minor else "partly_refunded"
+    if money.captured_minor:
+        return "paid"
+    return "voided" if money.state is PaymentState.VOIDED else "promised"
 
 
 def _state_of(attendee: AttendeeRow) -> str:

@@ -59,6 +59,11 @@ class Action(StrEnum):
     TIMETABLE_IMPORT_STARTED = "timetable_import_started"
     TIMETABLE_IMPORT_CANCELLED = "timetable_import_cancelled"
     LIST_EXPORTED = "list_exported"
+    PRICE_TERMS_CHANGED = "price_terms_changed"
+    REFUND_POLICY_CHANGED = "refund_policy_changed"
+    REFUND_GRANTED = "refund_granted"
+    BOOKING_CANCELLED = "booking_cancelled"
+    ALARM_RESOLVED = "alarm_resolved"
 
 
 class AuditTrail:

@@ -13,6 +13,7 @@ from persistence.plan_change_locks import PlanChangeLocks
 from persistence.sales_reader import SalesReader
 from persistence.tenants import Tenants
 from serve_app.api.edge import probe_all
+from serve_app.api.organiser.money_desk import MoneyDesk
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class OrganiserDesk:
     catalogue: Catalogue
     organisers: Organisers
     sales: SalesReader
+    money: MoneyDesk
     plan_changes: PlanChangeLocks
     tenants: Tenants
     audit_log: AuditLog

@@ -125,8 +125,8 @@ CANCEL = Operation(
     roles=ORGANISERS,
     summary="Cancel a show",
     description=(
-        "For good. Nothing is sold any more and live holds end; bookings stay, and can be "
-        "cancelled one by one."
+        "For good. Nothing is sold any more, live holds end, and all bookings are cancelled and "
+        "paid back in full, one after another; `refund-job` tells how far that is."
     ),
     responses={
         200: {"description": "It is.", "model": bodies.ShowView, "headers": REPLAYED_HEADER},

@@ -176,6 +176,8 @@ class ShowRoutes:
         desk = self._counter.desk
         # The actor's word counts; the catalogue follows, and repeating both is harmless.
         await ask(desk, show_id, CancelShow(body.reason))
+        # The refund job began with the cancellation itself; whose doing it was is said once.
+        await desk.money.jobs_of(show_id).name_requester(show_id, acting.principal.account_id)
         put = await desk.organisers.shows.set_status(acting.tenant_id, show_id, ShowState.CANCELLED)
         return await self._status_set(
             acting, put, Action.SHOW_CANCELLED, row.listing.status, reason=body.reason
