@@ -100,15 +100,18 @@ class Reconciliation:
         self._stores = stores
         self._gateways = gateways
 
-    async def run(self, *, looks_only: bool = False) -> ReconciliationReport:
+    async def run(
+        self, *, looks_only: bool = False, looked_back_ms: int = LOOKED_BACK_MS
+    ) -> ReconciliationReport:
         """Compare everything once.
 
         Args:
             looks_only: nothing is woken, ended or raised as an alarm.
+            looked_back_ms: how old what the providers have may be.
         """
         found = _Found(looks_only)
         checked_at_ms = await self._stores.now_ms(0)
-        since_ms = checked_at_ms - LOOKED_BACK_MS
+        since_ms = checked_at_ms - looked_back_ms
         for gateway in self._gateways.values():
             try:
                 async for page in _pages_of(gateway.list_since(since_ms)):
@@ -273,7 +276,9 @@ async def _pages_of(
     yield page
 
 
-async def reconcile(config: ActorsConfig, *, looks_only: bool = False) -> ReconciliationReport:
+async def reconcile(
+    config: ActorsConfig, *, looks_only: bool = False, looked_back_ms: int = LOOKED_BACK_MS
+) -> ReconciliationReport:
     """Compare everything once, from a process that does nothing else.
 
     Raises:
@@ -282,7 +287,8 @@ async def reconcile(config: ActorsConfig, *, looks_only: bool = False) -> Reconc
     stores = await PaymentStores(config.shards, "reconciliation").open()
     gateways = open_gateways(config.payments)
     try:
-        return await Reconciliation(stores, gateways).run(looks_only=looks_only)
+        reconciliation = Reconciliation(stores, gateways)
+        return await reconciliation.run(looks_only=looks_only, looked_back_ms=looked_back_ms)
     finally:
         for gateway in gateways.values():
             await gateway.close()

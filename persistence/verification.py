@@ -2,8 +2,9 @@
 
 The journal of each show is replayed by the auditor (``reservation.audit``), which proves that
 it never sells a seat-leg twice. What the auditor ends up with is then compared, row by row, with
-the holds, bookings, blocks, claims and counters in the tables. All of one show is read in one
-snapshot, so a show may be verified while it is selling.
+the holds, bookings, blocks, claims and counters in the tables. Its payments are held against its
+bookings, both ways, and its ledger against both. All of one show is read in one snapshot, so a show
+may be verified while it is selling.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ import asyncpg
 from persistence.claim_blocks import taken_seats
 from persistence.codec import decode_events
 from persistence.hold_rows import hold_of
+from persistence.payment_rows import stored_payment_of
 from persistence.queries import load_queries
 from persistence.sessions import Pool, PooledConnection
 from persistence.shards import ShardMap
 from reservation.audit import AuditFault, Auditor, JournalEntry, ShowBooks
 from reservation.hold import Hold
 from reservation.ids import ShowId
+from reservation.ledger import EntryKind, LedgerEntry, balance_faults
 
 _SQL = load_queries("verification.sql")
 _JOURNAL_SQL = load_queries("journal.sql")
+_PAYMENTS_SQL = load_queries("payments.sql")
 
 JOURNAL_ROWS_AT_ONCE = 500
 
@@ -36,12 +40,14 @@ class Verdict(NamedTuple):
         entries: journal rows replayed.
         seat_legs: seat-legs that are taken now.
         faults: empty when everything agrees.
+        payments: how many there are.
     """
 
     show_id: ShowId
     entries: int
     seat_legs: int
     faults: list[AuditFault]
+    payments: int = 0
 
 
 async def verify_shows(
@@ -94,7 +100,33 @@ async def _verify(connection: PooledConnection, show_id: ShowId) -> Verdict:
     comparison.compare_claims(taken_seats(((row[0], row[1]) for row in claims), owner["leg_count"]))
     admissions = await connection.fetch(_SQL["list_admissions"], show_id)
     comparison.compare_admissions({(row[0], row[1]): row[2] for row in admissions})
-    return Verdict(show_id, entries, len(books.owner_of), auditor.faults)
+    payments = await _verify_money(connection, show_id, comparison)
+    return Verdict(show_id, entries, len(books.owner_of), auditor.faults, payments)
+
+
+async def _verify_money(
+    connection: PooledConnection, show_id: ShowId, comparison: _Comparison
+) -> int:
+    """Note what is wrong with the money of a show; how many payments it has."""
+    for booking_id, payment, what in await connection.fetch(_SQL["list_unpaid_bookings"], show_id):
+        comparison.fault(f"{booking_id} is paid with {payment}, which {what}")
+    for payment_id, what in await connection.fetch(_SQL["list_lost_payments"], show_id):
+        comparison.fault(f"{payment_id} {what}")
+    checkouts = [
+        stored_payment_of(row).checkout
+        for row in await connection.fetch(
+            _PAYMENTS_SQL["list_payments_of_show"], show_id, "pay_" + show_id[4:], None
+        )
+    ]
+    rows = await connection.fetch(_PAYMENTS_SQL["list_entries"], show_id, 0, None)
+    for position, row in enumerate(rows, start=1):
+        if row["number"] != position:
+            comparison.fault(f"the ledger has {row['number']} where {position} should be")
+            break
+    entries = [LedgerEntry(EntryKind(kind), *rest) for _, kind, *rest in rows]
+    for fault in balance_faults(entries, checkouts):
+        comparison.fault(f"ledger: {fault}")
+    return len(checkouts)
 
 
 async def _journal(

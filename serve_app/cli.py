@@ -17,6 +17,7 @@ import typer
 from serve_app.cli_accounts import account_commands, key_commands
 from serve_app.cli_gateway import gateway
 from serve_app.cli_import import import_commands
+from serve_app.cli_reconcile import reconcile
 from serve_app.cli_verify import verify
 from serve_app.house_error import HouseError
 
@@ -34,6 +35,7 @@ app.add_typer(import_commands, name="import")
 app.add_typer(account_commands, name="accounts")
 app.add_typer(key_commands, name="keys")
 app.command()(verify)
+app.command()(reconcile)
 app.command()(gateway)
 
 

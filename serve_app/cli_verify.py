@@ -27,7 +27,7 @@ def verify(
         list[str] | None, typer.Argument(metavar="[SHOW_ID]...", help="All shows without any.")
     ] = None,
 ) -> None:
-    """Replay the journal and prove that no seat was sold twice.
+    """Replay the journal and prove that no seat was sold twice and no money is lost.
 
     A line for every fault: show, seat, leg, time, and what is wrong; exit status 1 then.
     """
@@ -50,7 +50,7 @@ async def _verify(databases: Databases, show_ids: Sequence[ShowId]) -> bool:
     from persistence.provisioning import connected_pool
     from persistence.verification import verify_shows
 
-    shows = entries = seat_legs = faults = 0
+    shows = entries = seat_legs = payments = faults = 0
     async with AsyncExitStack() as opened:
         pools = [
             await opened.enter_async_context(connected_pool(url)) for url in databases.admin_urls
@@ -60,12 +60,14 @@ async def _verify(databases: Databases, show_ids: Sequence[ShowId]) -> bool:
             shows += 1
             entries += verdict.entries
             seat_legs += verdict.seat_legs
+            payments += verdict.payments
             faults += len(verdict.faults)
             if verdict.faults:
                 await _report(verdict, catalogue)
     result = f"{faults:,} faults" if faults else "nothing was sold twice and all books agree"
     typer.echo(
-        f"{shows:,} shows, {entries:,} journal entries, {seat_legs:,} seat-legs taken: {result}"
+        f"{shows:,} shows, {entries:,} journal entries, {seat_legs:,} seat-legs taken, "
+        f"{payments:,} payments: {result}"
     )
     return not faults
 
