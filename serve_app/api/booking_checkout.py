@@ -110,7 +110,6 @@ class CheckoutCounter:
                 for admission in held.admissions
             ),
             terms=terms.price_terms,
-            description=f"{listing.title}, {listing.venue}",
             accepts_equivalent=body.accepts_equivalent,
             promo=await self._promo_of(body, facts),
         )

@@ -6,6 +6,7 @@ description: its status, its media type and its body.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -21,6 +22,9 @@ from actors.checkouts import Checkouts, open_checkouts
 from actors.clock import SystemClock
 from actors.config import ActorsConfig
 from actors.naming import actor_name, placement_of_actor
+from actors.payment_actor import PaymentActor
+from actors.payment_stores import PaymentStores
+from actors.provider_calls import open_gateways
 from actors.seat_map_publisher import SeatMapPublisher
 from actors.show_actor import ShowActor
 from actors.show_ref import ShowRefs, Submit
@@ -71,6 +75,8 @@ HOUR_MS = 3_600_000
 NOW_MS = 1_790_000_000_000
 STARTS_AT_MS = NOW_MS + 24 * HOUR_MS
 
+SOON_MS = 3_000
+
 NO_PROVIDERS = PaymentProvidersConfig()
 
 numbers = itertools.count(1)
@@ -106,6 +112,8 @@ class House:
     """A catalogue, actors on demand, and the applications of customers."""
 
     checkouts: Checkouts
+    payment_actor: PaymentActor
+    payment_stores: PaymentStores
 
     def __init__(
         self, dsn: str, opened: AsyncExitStack, pool: Any, redis_url: str | None = None
@@ -120,13 +128,34 @@ class House:
         self.refs = ShowRefs(self._locate, self._connect, ask_deadline_ms=10_000, renew=self._renew)
         self.payments = OwnPayments([Payments(pool)], self.shards)
         self._opened = opened
-        self._pool = pool
+        self.pool = pool
 
     async def open_checkouts(self, providers: PaymentProvidersConfig) -> None:
-        """Take money with these."""
+        """Take money with these. The payment actor works when ``work`` says so."""
         config = ActorsConfig(self.shards, "", payments=providers)
+        stores = await PaymentStores(self.shards, "payments").open()
+        self._opened.push_async_callback(stores.close)
+        gateways = open_gateways(providers)
+        for gateway in gateways.values():
+            self._opened.push_async_callback(gateway.close)
+        self.payment_actor = PaymentActor("payments:0", stores, 0, self.refs, gateways)
+        self.payment_stores = stores
         self.checkouts = await open_checkouts(config, self.refs)
         self._opened.push_async_callback(self.checkouts.close)
+
+    async def work(self) -> None:
+        """Let the payment actor do all that is due now or in a moment."""
+        stores = self.payment_stores
+        while True:
+            await self.payment_actor.look()
+            await self.payment_actor.until_calm()
+            if (await stores.inboxes[0].waiting()).notice_count:
+                continue
+            due_at_ms = await stores.payments[0].next_due_at_ms()
+            left_ms = SOON_MS if due_at_ms is None else due_at_ms - await stores.now_ms(0)
+            if left_ms >= SOON_MS:
+                return
+            await asyncio.sleep(max(left_ms, 0) / 1_000)
 
     async def add_plan(self, plan: SeatingPlan) -> str:
         """Put a plan into the catalogue."""
@@ -193,7 +222,7 @@ class House:
 
     async def stored(self, show_id: ShowId) -> tuple[int, int]:
         """How many holds the show has in the database, and how far its journal is."""
-        holds = await self._pool.fetchval(
+        holds = await self.pool.fetchval(
             "SELECT count(*) FROM every_hold WHERE show_id = $1", show_id
         )
         return holds, await self.claims.version_of(show_id)
@@ -211,12 +240,12 @@ class House:
             refs or self.refs,
             ShowFactsCache(self.catalogue),
             self.claims,
-            ChannelKeys(Channels(self._pool)),
+            ChannelKeys(Channels(self.pool)),
             CheckoutCounter(
                 self.checkouts,
                 self.payments,
-                ShowTermsStore(self._pool),
-                PromoCodes(self._pool),
+                ShowTermsStore(self.pool),
+                PromoCodes(self.pool),
             ),
             [lambda: self.claims.version_of(derive_show_id("probe"))],
         )
