@@ -51,10 +51,11 @@ _STATUS_VERDICTS = {200: Verdict.DONE, 201: Verdict.DONE, 304: Verdict.DONE, 409
 
 
 class HttpHold(NamedTuple):
-    """One hold, ready to be sent."""
+    """One hold, ready to be sent; ``bearer`` is by whom, of ours."""
 
     hold_id: str
     request: bytes
+    bearer: str = ""
 
 
 def verdict_of(answer: Answer) -> Verdict:
@@ -78,6 +79,7 @@ class Buyers:
         return HttpHold(
             derive_hold_id(show_id, CustomerId(principal.account_id), key),
             post(f"/api/booking/shows/{show_id}/holds", headers, body),
+            bearer,
         )
 
 

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -23,6 +25,7 @@ from persistence.shards import ShardMap
 START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 60
 LOG_TAIL_LINES = 30
+_SANDBOX_TIMEOUT_S = 30
 _CHECKOUT = Path(__file__).resolve().parents[1]
 _SHOW_ACTOR = "ray::HostedShowActor"
 
@@ -33,16 +36,29 @@ class WholeHouse:
 
     Shapes:
         dsn: its database, as a role that may change the catalogue.
+        sandbox_url: where its payment sandbox answers.
     """
 
     dsn: str
     port: int
     launcher: psutil.Process
+    sandbox_url: str
 
     @property
     def shards(self) -> ShardMap:
         """Its database, as the audit wants it."""
         return ShardMap.even((self.dsn,))
+
+    def sandbox(self, method: str, path: str, /, **told: object) -> Any:
+        """Ask the control plane of its payment sandbox."""
+        request = urllib.request.Request(
+            f"{self.sandbox_url}/sandbox/{path}",
+            json.dumps(told).encode() if method != "GET" else None,
+            {"Content-Type": "application/json"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=_SANDBOX_TIMEOUT_S) as response:
+            return json.load(response)
 
     def show_actors(self) -> dict[int, int]:
         """The processes of all show actors, and the memory that each of them uses alone.
@@ -71,6 +87,8 @@ def whole_house(database_url: str, admin_database_url: str, redis_url: str) -> I
             "HOUSEFULL_ADMIN_DATABASE_URLS": admin_database_url,
             "HOUSEFULL_REDIS_URL": redis_url,
             "HOUSEFULL_DEMO": "off",
+            "HOUSEFULL_PAYMENTS": "sandbox",
+            "HOUSEFULL_SANDBOX_PORT": "0",
             # A few clients stand for a crowd; what they would measure is how fast 429 comes.
             "HOUSEFULL_LIMITS": "off",
         }
@@ -86,10 +104,11 @@ def whole_house(database_url: str, admin_database_url: str, redis_url: str) -> I
             start_new_session=True,
         )
         try:
-            url = _wait_for_url(Path(home), house)
-            port = urlsplit(url).port
+            notes = _wait_for_notes(Path(home), house)
+            port = urlsplit(notes["url"]).port
             assert port is not None
-            yield WholeHouse(admin_database_url, port, psutil.Process(house.pid))
+            launcher = psutil.Process(house.pid)
+            yield WholeHouse(admin_database_url, port, launcher, notes["sandbox_url"])
         finally:
             house.send_signal(signal.SIGTERM)
             try:
@@ -105,7 +124,7 @@ def _without_settings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("HOUSEFULL_")}
 
 
-def _wait_for_url(home: Path, house: subprocess.Popen[bytes]) -> str:
+def _wait_for_notes(home: Path, house: subprocess.Popen[bytes]) -> dict[str, Any]:
     notes = home / "running.json"
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
@@ -116,7 +135,7 @@ def _wait_for_url(home: Path, house: subprocess.Popen[bytes]) -> str:
             told = "\n".join(tail)
             raise RuntimeError(f"the house ended with {house.returncode} at its start:\n{told}")
         if notes.exists():
-            url: str = json.loads(notes.read_text())["url"]
-            return url
+            written: dict[str, Any] = json.loads(notes.read_text())
+            return written
         time.sleep(0.1)
     raise TimeoutError("the house did not start in time")

@@ -239,6 +239,11 @@ def get(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: house\r\n\r\n".encode()
 
 
+def get_as(path: str, bearer: str) -> bytes:
+    """A request by somebody."""
+    return (f"GET {path} HTTP/1.1\r\nHost: house\r\nAuthorization: {bearer}\r\n\r\n").encode()
+
+
 def get_if_changed(path: str, etag: bytes) -> bytes:
     """A request that is answered with 304 when the tag is still right."""
     return b"GET %b HTTP/1.1\r\nHost: house\r\nIf-None-Match: %b\r\n\r\n" % (path.encode(), etag)

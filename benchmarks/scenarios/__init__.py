@@ -17,5 +17,6 @@ ORDER = (
     "browse_storm",
     "slowloris",
     "login_flood",
+    "checkout",
 )
 """Of those that a run without names measures: below HTTP first, so that Ray starts twice only."""

@@ -27,6 +27,7 @@ NAMES = frozenset(
         "failover",
         "pause_fault",
         "login_flood",
+        "checkout",
     }
 )
 
