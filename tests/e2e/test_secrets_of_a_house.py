@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import sys
 import urllib.error
@@ -50,6 +51,9 @@ def secrets_of(house: LaunchedHouse) -> dict[str, str]:
     }
     for name in ("ray.token", "gateway.secret", "application.password"):
         secrets[name] = (house.data / name).read_text().strip()
+    for name, value in json.loads((house.data / "sandbox.keys").read_text()).items():
+        if "secret" in name:
+            secrets[f"the sandbox's {name}"] = value
     logins = house.data / "demo.logins"
     if logins.exists():
         for line in logins.read_text().splitlines():
@@ -74,7 +78,7 @@ def test_no_secret_of_a_house_is_seen_in_arguments_or_logs(tmp_path: Path) -> No
         launcher = psutil.Process(house.launcher.pid)
         processes = [launcher, *launcher.children(recursive=True)]
         lines = "\n".join(" ".join(process.cmdline()) for process in processes)
-        for program in ("postgres", "valkey", "raylet", "haproxy", "ray::ServeReplica"):
+        for program in ("postgres", "valkey", "raylet", "haproxy", "ray::ServeReplica", "sandbox"):
             assert re.search(program, lines), f"{program} does not run, so nothing is shown"
         assert in_arguments(secrets, processes) == []
     assert MAIL_PASSWORD not in (tmp_path / "data.output").read_text()

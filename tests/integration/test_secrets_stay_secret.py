@@ -87,6 +87,12 @@ def with_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "SMTP_URL": f"smtps://house:{PASSWORD}@mail.example:465",
         "MAIL_FROM": "tickets@house.example",
         "GATEWAY_SECRET": f"{PASSWORD}-{PASSWORD}-{PASSWORD}",
+        "STRIPE_SECRET_KEY": f"sk_live_{PASSWORD}",
+        "STRIPE_PUBLISHABLE_KEY": "pk_live_x",
+        "STRIPE_WEBHOOK_SECRETS": f"whsec_{PASSWORD},{PASSWORD}",
+        "RAZORPAY_KEY_ID": "rzp_live_x",
+        "RAZORPAY_KEY_SECRET": f"{PASSWORD}-of-a-key",
+        "RAZORPAY_WEBHOOK_SECRETS": f"{PASSWORD}-of-webhooks",
     }.items():
         monkeypatch.setenv(f"HOUSEFULL_{name}", value)
 
@@ -105,7 +111,9 @@ def test_printed_settings_hide_every_secret() -> None:
 
 
 @pytest.mark.usefixtures("with_secrets")
-@pytest.mark.parametrize("name", ["DATABASE_URLS", "REDIS_URL", "SMTP_URL", "GATEWAY_SECRET"])
+@pytest.mark.parametrize(
+    "name", ["DATABASE_URLS", "REDIS_URL", "SMTP_URL", "GATEWAY_SECRET", "STRIPE_SECRET_KEY"]
+)
 def test_a_setting_that_cannot_be_followed_is_not_repeated_if_it_may_be_secret(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

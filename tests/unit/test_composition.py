@@ -8,6 +8,11 @@ from actors.activation import open_publisher
 from actors.config import ActorsConfig
 from integrations.mail.directory_mailbox import DirectoryMailbox
 from integrations.mail.smtp_mailbox import SmtpMailbox
+from integrations.payments.provider_config import (
+    PaymentProvidersConfig,
+    RazorpayConfig,
+    StripeConfig,
+)
 from persistence.shards import ShardMap
 from serve_app.hosting.account_desk import open_mailbox
 from serve_app.house.app import compose_edge
@@ -40,6 +45,18 @@ def test_letters_go_where_the_settings_say_and_no_password_is_printed() -> None:
     assert isinstance(
         open_mailbox(compose_edge(Settings(), SHARDS, None, "/run/beats")), DirectoryMailbox
     )
+
+
+def test_money_is_taken_by_the_actors_and_the_applications_with_the_same_accounts() -> None:
+    providers = PaymentProvidersConfig(
+        StripeConfig("sk_test_s3cret", "pk_test_x", ("whsec_s3cret",)),
+        RazorpayConfig("rzp_test_x", "s3cret", ("other-s3cret",)),
+    )
+    edge = compose_edge(Settings(), SHARDS, URL, "/run/beats", providers=providers)
+    assert edge.actors.payments == providers
+    assert pickle.loads(pickle.dumps(edge)).actors.payments == providers
+    assert "s3cret" not in repr(edge) + repr(edge.actors)
+    assert compose_edge(Settings(), SHARDS, URL, "/").actors.payments == PaymentProvidersConfig()
 
 
 async def test_an_address_that_is_none_keeps_nobody_from_selling() -> None:
