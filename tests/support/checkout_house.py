@@ -86,7 +86,7 @@ class HouseClock:
         self.shift_ms = 0
 
     def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000 + self.shift_ms
+        return (time.time_ns() + 500_000) // 1_000_000 + self.shift_ms
 
     def anchor(self, database_now_ms: int) -> None:
         """It is the database's already: both are of this machine."""
@@ -275,13 +275,14 @@ class CheckoutHouse:
 
     async def webhooks(self) -> list[Taken]:
         """The webhooks that were sent since the last call, once all have come."""
-        while (await self._counts())["webhooks"]["waiting"]:
+        while (await self.counts())["webhooks"]["waiting"]:
             await asyncio.sleep(0.005)
         taken = self._listener.taken[self._read_count :]
         self._read_count += len(taken)
         return taken
 
-    async def _counts(self) -> Any:
+    async def counts(self) -> Any:
+        """What the sandbox has counted."""
         return await asyncio.to_thread(self.sandbox.control, "GET", "counts")
 
     async def deliver(self, taken: Iterable[Taken] | None = None) -> None:
