@@ -15,7 +15,7 @@ from reservation.access import Role
 from reservation.checkout import Checkout
 from reservation.commands import ConfirmHold
 from reservation.events import BookingConfirmed
-from reservation.ids import BookingId, HoldId, PaymentId, ShowId, derive_payment_id
+from reservation.ids import BookingId, CustomerId, HoldId, PaymentId, ShowId, derive_payment_id
 from reservation.payment import CaptureMode, Payment, PaymentState
 from reservation.price import FeeBasis, FeeTerm, PriceTerms, price_of
 from reservation.promo_codes import PricedPlace
@@ -370,7 +370,7 @@ async def test_a_booking_that_was_paid_at_the_counter_has_no_payment_to_refund(
         headers=as_customer("ann"),
     )
     hold_id = HoldId(held.json()["hold_id"])
-    command = ConfirmHold(hold_id, account_named("ann"), "counter")
+    command = ConfirmHold(hold_id, CustomerId(account_named("ann")), "counter")
     await house.house.refs.ask(ShowId(show["show_id"]), command)
     refused = await olga.ask("POST", f"/bookings/bkg_{hold_id[4:]}/refunds", {"reason": "x"})
     assert (refused.status_code, code_of(refused)) == (404, "payment_not_found")

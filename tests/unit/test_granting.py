@@ -18,7 +18,7 @@ from reservation.checkout import (
 from reservation.checkout_learning import learn_reckoned
 from reservation.checkout_saga import Done, FetchFromProvider, RefundMoney, decide_step
 from reservation.granting import GrantRefusal, grantable_minor, learn_granted
-from reservation.ledger import balance_faults, entries_of
+from reservation.ledger import LedgerEntry, balance_faults, entries_of
 from reservation.limits import REFUNDS_PER_PAYMENT_MAX
 from reservation.payment import PaymentState
 from reservation.refund_terms import RefundTerms
@@ -132,7 +132,7 @@ def test_there_are_only_so_many_refunds_of_a_payment() -> None:
 def test_the_books_are_in_order_whatever_is_granted_and_becomes_of_it(seed: int) -> None:
     luck = random.Random(seed)
     before: Checkout | None = None
-    entries = []
+    entries: list[LedgerEntry] = []
     checkout = settled(luck.choice([1_000, 2_000]))
     for _ in range(12):
         entries += entries_of(before, checkout, NOW_MS)
