@@ -2,7 +2,8 @@
 
     due -> requested -> succeeded
     requested -> due           the provider, looked up, has no such refund: ask again, same key
-    requested -> failed        it has one that failed, or still has none after its keys' life
+    requested -> failed        it has one, and that failed
+    due -> failed              withdrawn: somebody else has paid it back
     succeeded -> failed        the bank sent the money back to us
 
 A refund is written down (``due``) with its id before anybody asks for it, and asked for under the

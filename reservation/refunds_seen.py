@@ -10,9 +10,6 @@ from reservation.ids import REFUND_NUMBER_MAX, PaymentId, refund_id_of
 from reservation.provider_view import ProviderRefundState, SeenRefund
 from reservation.refunds import Refund, RefundReason, RefundState
 
-KEY_LIFE_MS = 24 * 60 * 60_000
-"""Providers forget idempotency keys after a day, and no request is under way for so long."""
-
 _STATE_SEEN = {
     ProviderRefundState.PENDING: RefundState.REQUESTED,
     ProviderRefundState.SUCCEEDED: RefundState.SUCCEEDED,
@@ -30,17 +27,15 @@ def refund_as_seen(refund: Refund, seen: SeenRefund) -> Refund:
     return replace(refund, state=state, refund_ref=seen.refund_ref)
 
 
-def refund_as_absent(refund: Refund, now_ms: int) -> Refund:
-    """The refund when its provider has none of its key.
+def refund_as_absent(refund: Refund) -> Refund:
+    """The refund when its provider has none of its key: it may be asked for once more.
 
-    It may be asked for once more, under the same key: a request that is still under way and the
-    new one are one to the provider. When its key has had its day, it gives way to another refund.
+    Under the same key, always: a request that is still under way and the new one are one to the
+    provider. Keys that it answers with an old failure it forgets after a day.
     """
     if refund.state is not RefundState.REQUESTED or refund.refund_ref is not None:
         return refund
-    assert refund.first_asked_at_ms is not None
-    is_over = now_ms - refund.first_asked_at_ms >= KEY_LIFE_MS
-    return replace(refund, state=RefundState.FAILED if is_over else RefundState.DUE)
+    return replace(refund, state=RefundState.DUE)
 
 
 def with_refunds_seen(
@@ -55,7 +50,7 @@ def with_refunds_seen(
     for refund in checkout.refunds:
         seen = by_key.get(refund.key) or by_ref.get(refund.refund_ref or "")
         if seen is None:
-            refunds.append(refund_as_absent(refund, now_ms))
+            refunds.append(refund_as_absent(refund))
             continue
         now = refund_as_seen(refund, seen)
         if refund.state is RefundState.SUCCEEDED and now.state is RefundState.FAILED:

@@ -679,14 +679,11 @@ def _refusing(world: World, rejection: Rejection) -> tuple[World, tuple[Any, ...
 def _takes_less_time(world: World) -> bool:
     """Whether something is under way that is over long before time passes.
 
-    A call lasts seconds. The saga counts on it in two places: what the provider does not know of
-    after minutes was not created, and what it does not know of after a day was not refunded.
+    A call lasts seconds. The saga counts on it in one place: what the provider does not know of
+    minutes after it was closed to calls was not created.
     """
     under_way = (world.late, None if world.acting is None else world.acting[1])
-    return any(
-        isinstance(step, CreateAtProvider) or (isinstance(step, RefundMoney) and world.moment > 0)
-        for step in under_way
-    )
+    return any(isinstance(step, CreateAtProvider) for step in under_way)
 
 
 def _name(step: Step) -> str:

@@ -79,12 +79,12 @@ from reservation.refunds import (
     RefundReason,
     RefundState,
 )
-from reservation.refunds_seen import KEY_LIFE_MS
 from reservation.rejections import Rejection
 
 SHOW_ID = derive_show_id("saga")
 ANN = CustomerId("ann")
 HOLD_ID = derive_hold_id(SHOW_ID, ANN, "seats")
+MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 ENDS_AT_MS = 600_000
 OVER_AT_MS = ENDS_AT_MS + HOLD_END_GRACE_MS
 CREATED = Payment(
@@ -425,12 +425,14 @@ def test_a_refund_that_failed_gives_way_to_another_and_never_to_more_than_is_owe
     assert (closed.state, closed.due_at_ms) == (PaymentState.REFUNDED, None)
 
 
-def test_a_refund_that_no_list_shows_is_given_up_only_when_its_key_is_dead() -> None:
-    asked = learn_refund_requested(REFUND_DUE, REFUND_1.refund_id, 5).checkout
-    early = learn_provider(asked, Seen("captured", 1_000), [], 5 + KEY_LIFE_MS - 1).checkout
-    assert [refund.state for refund in early.refunds] == [RefundState.DUE]
-    late = learn_provider(asked, Seen("captured", 1_000), [], 5 + KEY_LIFE_MS).checkout
-    assert [refund.state for refund in late.refunds] == [RefundState.FAILED, RefundState.DUE]
+def test_a_refund_that_no_list_shows_keeps_its_key_however_long_it_takes() -> None:
+    checkout = REFUND_DUE
+    for day in range(1, 30):
+        asked = learn_refund_requested(checkout, REFUND_1.refund_id, day * DAY_MS).checkout
+        checkout = learn_provider(asked, Seen("captured", 1_000), [], day * DAY_MS + 1).checkout
+        assert [refund.key for refund in checkout.refunds] == [REFUND_1.key]
+        assert checkout.refunds[0].state is RefundState.DUE
+    assert AlarmKind.UNREFUNDED_TOO_LONG in {a.kind for a in alarms_of(checkout, 30 * DAY_MS)}
 
 
 def test_a_refund_on_its_way_is_looked_at_seldom_and_closes_the_payment() -> None:
@@ -516,9 +518,6 @@ def test_a_customer_who_pays_is_looked_at_without_any_webhook_and_when_his_time_
     assert told(OPEN, Seen("open"), 1_000).due_at_ms == 1_000 + checkout_pace.OPEN_POLL_MS
     assert told(OPEN, Seen("open"), OVER_AT_MS - 5).due_at_ms == OVER_AT_MS
     assert told(OPEN, Seen("open"), OVER_AT_MS).due_at_ms == OVER_AT_MS
-
-
-MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 
 
 @pytest.mark.parametrize(
