@@ -37,6 +37,7 @@ from serve_app.api.channel_keys import ChannelKeys
 from serve_app.api.limits import UNLIMITED, RequestLimits
 from serve_app.api.payments.application import PaymentsDesk
 from serve_app.api.payments.own_payments import OwnPayments
+from serve_app.api.payments.recent_looks import RecentLooks
 from serve_app.api.seat_maps import SeatMaps
 from serve_app.api.show_facts import ShowFactsCache
 from serve_app.hosting.edge_config import EdgeConfig
@@ -80,12 +81,10 @@ async def open_payments_desk(
     async with AsyncExitStack() as opened:
         pool = await opened.enter_async_context(watch_access(edge, "payments", verifier))
         refs = connect_refs(edge.actors, Catalogue(pool).placement_of)
+        checkouts = await _open_checkouts(edge, refs, opened)
         payments = await _open_own_payments(edge, "payments", opened)
-        yield PaymentsDesk(
-            await _open_checkouts(edge, refs, opened),
-            payments,
-            [payments.probe, probe_access(verifier)],
-        )
+        probes = [payments.probe, probe_access(verifier)]
+        yield PaymentsDesk(checkouts, RecentLooks(checkouts), payments, probes)
 
 
 @asynccontextmanager

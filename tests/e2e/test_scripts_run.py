@@ -89,6 +89,10 @@ class House:
         assert found, self.output
         return found[1]
 
+    @property
+    def sandbox_url(self) -> str:
+        return str(json.loads((self.data / "running.json").read_text())["sandbox_url"])
+
     def wait_until_open(self) -> None:
         def is_over() -> bool:
             return "Ctrl-C stops everything." in self.output or self.launcher.poll() is not None
@@ -195,14 +199,18 @@ def test_the_commands_it_recommends_work(house: House) -> None:
     said = house.output.partition("Housefull is open at")[2]
     lines = [line for line in said.splitlines() if line.startswith("  ")]
     script = "\n".join(lines).replace("curl ", "curl --fail --silent --write-out '\\n' ")
-    assert script.count("curl ") == 6
+    assert script.count("curl ") == 11
     ended = house.run_shell(script)
     assert ended.returncode == 0, f"{script}\n{ended.stderr}"
-    shows, seat_map, booking, bookings = [json.loads(line) for line in ended.stdout.splitlines()]
+    answers = [json.loads(line) for line in ended.stdout.splitlines()]
+    shows, seat_map, booking, bookings, paid, payment = answers
     assert len(shows["shows"]) == 3
     assert seat_map["counts"]["free"] > 0
     assert booking["payment"] == "counter"
     assert bookings["bookings"][0]["booking_id"] == booking["booking_id"]
+    assert paid == {"requires_capture": 1}
+    assert payment["state"] in ("waiting", "paid", "booked")
+    assert payment["amount_minor"] == booking["amount_minor"]
 
 
 def test_passwords_are_nowhere_but_in_their_file(house: House) -> None:
@@ -216,11 +224,14 @@ def test_passwords_are_nowhere_but_in_their_file(house: House) -> None:
 
 def test_the_readme_can_be_followed_to_the_letter(house: House) -> None:
     readme = (REPOSITORY / "README.md").read_text()
-    section = readme.partition("## Try it")[2].partition("\n## ")[0]
-    script = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
+    sections = [readme.partition(f"## {name}")[2] for name in ("Try it", "Payments")]
+    lines = [line for text in sections for line in text.partition("\n## ")[0].splitlines()]
+    script = "\n".join(line[4:] for line in lines if line.startswith("    "))
     assert "house=http://127.0.0.1:8000" in script
     assert " .housefull/demo.logins" in script
+    assert "sandbox=http://127.0.0.1:8010" in script
     script = script.replace("http://127.0.0.1:8000", house.url)
+    script = script.replace("http://127.0.0.1:8010", house.sandbox_url)
     script = script.replace(".housefull/demo.logins", f"'{house.data}/demo.logins'")
     script = script.replace(".venv/bin/housefull", f"{sys.executable} -m serve_app")
     # One answer a line, so that the answers can be told apart.
@@ -228,7 +239,8 @@ def test_the_readme_can_be_followed_to_the_letter(house: House) -> None:
     ended = house.run_shell(script)
     assert ended.returncode == 0, ended.stderr
     answers = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("{")]
-    found, seat_map, signed_up, me, held, again, clash, best, booking, bookings = answers
+    found, seat_map, signed_up, me, held, again, clash, best, booking, bookings = answers[:10]
+    paid, payment, mine = answers[10:]
     assert found["shows"][0]["title"] == "Twelfth Night"
     assert seat_map["counts"]["free"] > 0
     assert signed_up == {"status": "letter_sent"}
@@ -240,6 +252,10 @@ def test_the_readme_can_be_followed_to_the_letter(house: House) -> None:
     assert (best["arrangement"], len(best["seats"])) == ("row", 2)
     assert booking["hold_id"] == best["hold_id"]
     assert bookings["bookings"][0]["booking_id"] == booking["booking_id"]
+    assert paid == {"requires_capture": 1}
+    assert payment["hold_id"] == held["hold_id"]
+    assert payment["state"] in ("waiting", "paid", "booked")
+    assert len(mine["bookings"]) <= 1
     assert "nothing was sold twice and all books agree" in ended.stdout
     # The letter went into a file, because there is no mail server.
     assert "ada@customer.example" in next((house.data / "mail").glob("*.eml")).read_text()

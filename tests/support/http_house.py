@@ -59,6 +59,7 @@ from serve_app.api.channel_keys import ChannelKeys
 from serve_app.api.limits import RequestLimits
 from serve_app.api.payments.application import PaymentsDesk, build_payments_api
 from serve_app.api.payments.own_payments import OwnPayments
+from serve_app.api.payments.recent_looks import RecentLooks
 from serve_app.api.principals import Gate
 from serve_app.api.seat_maps import SeatMaps
 from serve_app.api.show_facts import ShowFactsCache
@@ -266,7 +267,8 @@ class House:
         self, *, gate: Gate | None = None, limits: RequestLimits | None = None
     ) -> FastAPI:
         """The payments application over this house."""
-        desk = PaymentsDesk(self.checkouts, self.payments, [self.payments.probe])
+        looks = RecentLooks(self.checkouts)
+        desk = PaymentsDesk(self.checkouts, looks, self.payments, [self.payments.probe])
 
         @asynccontextmanager
         async def open_desk() -> AsyncIterator[PaymentsDesk]:

@@ -80,7 +80,7 @@ class PayingHouse:
 
     async def noticed(self, payment: dict[str, Any], customer: str = "ann") -> dict[str, Any]:
         """The payment after the house has looked at it and done all that is due."""
-        await self.seen(payment["payment_id"], customer)
+        await self.house.checkouts.look(payment["payment_id"])
         await self.house.work()
         return await self.seen(payment["payment_id"], customer)
 

@@ -24,6 +24,7 @@ from serve_app.api.edge import Opened, json_response, make_api, probe_all
 from serve_app.api.limits import RequestLimits, Rule
 from serve_app.api.payments import document
 from serve_app.api.payments.own_payments import OwnPayments
+from serve_app.api.payments.recent_looks import RecentLooks
 from serve_app.api.payments.schemas import PaymentsQuery
 from serve_app.api.payments.views import BOOKED, PAYABLE, View, view_of_payment
 from serve_app.api.payments.webhooks import WebhookRoutes, is_webhook
@@ -38,6 +39,7 @@ class PaymentsDesk:
     """What the routes need. ``probes`` reach every database, each raising a fault if it cannot."""
 
     checkouts: Checkouts
+    looks: RecentLooks
     payments: OwnPayments
     probes: Sequence[Callable[[], Awaitable[object]]] = ()
 
@@ -122,9 +124,7 @@ class _Routes:
         stored = await self._own(request, customer_id)
         if stored.payment.state not in PAYABLE:
             return json_response(view_of_payment(stored))
-        opened = await self.desk.checkouts.look(stored.payment.payment_id)
-        if opened is None:
-            raise _not_found()
+        opened = await self.desk.looks.look(stored)
         return json_response(view_of_payment(opened.stored, opened.client_data))
 
     async def cancel_payment(self, request: Request) -> Response:
