@@ -93,7 +93,7 @@ class CheckoutCounter:
     ) -> CheckoutWanted:
         held, listing, plan = hold.held, facts.listing, facts.plan
         # Without any, what costs nothing can be had all the same.
-        provider = body.provider or next(iter(self.checkouts.providers), "")
+        provider: str = body.provider or "".join(self.checkouts.providers[:1])
         categories = plan.categories
         terms = await self.terms.find(listing.show_id)
         return CheckoutWanted(

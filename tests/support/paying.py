@@ -47,14 +47,14 @@ class PayingHouse:
         return hold_id
 
     async def checkout(
-        self, hold_id: str, customer: str = "ann", key: str | None = None, **wish: object
+        self, hold_id: str, customer: str = "ann", key: str | None = None, **wish: Any
     ) -> httpx.Response:
         """What the house says to somebody who wants to pay."""
         return await self.booking.post(
             f"/holds/{hold_id}/checkout", json=wish, headers=as_customer(customer, key)
         )
 
-    async def opened(self, hold_id: str, **wish: object) -> dict[str, Any]:
+    async def opened(self, hold_id: str, **wish: Any) -> dict[str, Any]:
         """A payment of Ann's that waits for her."""
         answer = await self.checkout(hold_id, **wish)
         assert answer.status_code == 201, answer.text
