@@ -44,7 +44,7 @@ class FindingKind(StrEnum):
     """What was found."""
 
     LAGS = "lags"  #: The provider knows more than the row; it was woken.
-    STUCK = "stuck"  #: It takes too long here; it was woken.
+    STUCK = "stuck"  #: It takes too long here.
     NO_ROW = "no_row"  #: An id of ours that is not here.
     SECOND_OBJECT = "second_object"  #: A payment is there twice; the second was ended.
     BOOKS = "books"  #: A show's ledger and its payments disagree.
@@ -195,7 +195,10 @@ class Reconciliation:
                     await books.raise_alarm(
                         alarm.kind, alarm.payment_id, alarm.detail, stored.payment.show_id
                     )
-            if alarms and not found.looks_only:
+            # What has a step of its own ahead is not woken: looking again and again, every few
+            # minutes, would push that step away for ever.
+            is_forgotten = stored.payment.due_at_ms is None
+            if alarms and is_forgotten and not found.looks_only:
                 await payments.wake(stored.payment.payment_id)
             found.shows.setdefault(stored.payment.show_id)
 

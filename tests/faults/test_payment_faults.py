@@ -94,9 +94,7 @@ class TestCallsThatFail:
             for kind in KINDS:
                 operation = f"{provider}.{call}"
                 house.control("faults", operation=operation, kind=kind, times=1, delay_ms=900)
-                opened = await house.open(
-                    await house.hold(show_id), provider, checkouts=checkouts
-                )
+                opened = await house.open(await house.hold(show_id), provider, checkouts=checkouts)
                 payment_id = opened.stored.payment.payment_id
                 if call.endswith("cancel"):
                     await checkouts.give_up(payment_id, CustomerId("ann"))

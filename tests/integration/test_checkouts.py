@@ -44,9 +44,7 @@ class TestOpening:
         opened = await house.open(await house.hold(show_id), provider)
         assert opened.stored.payment.state is PaymentState.OPEN
         assert set(opened.client_data) == (
-            {"client_secret", "publishable_key"}
-            if provider == "stripe"
-            else {"order_id", "key_id"}
+            {"client_secret", "publishable_key"} if provider == "stripe" else {"order_id", "key_id"}
         )
         again = await house.checkouts.look(opened.stored.payment.payment_id)
         assert again is not None

@@ -126,9 +126,7 @@ async def paid_late(house: CheckoutHouse, payment_ids: list[PaymentId]) -> None:
     await paid(house, payment_ids)
 
 
-async def paid_for_places_that_are_gone(
-    house: CheckoutHouse, payment_ids: list[PaymentId]
-) -> None:
+async def paid_for_places_that_are_gone(house: CheckoutHouse, payment_ids: list[PaymentId]) -> None:
     await house.advance(5 * MINUTE_MS)
     first = await house.find(payment_ids[0])
     while await is_held(house, first):  # noqa: ASYNC110 - nobody announces that a hold has ended.

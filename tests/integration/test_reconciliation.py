@@ -23,7 +23,7 @@ from tests.support.checkout_house import (
     open_checkout_house,
 )
 
-FEW, MANY = 300, 1_000
+FEW, MANY = 100, 1_000
 
 
 @pytest.fixture
@@ -116,11 +116,10 @@ async def test_what_takes_too_long_is_an_alarm_and_is_looked_at(house: CheckoutH
     payment_id = await house.begin(await house.add_show())
     await house.pay(payment_id)
     await house.deliver()
-    house.control("faults", operation="stripe.payment_intents.capture", kind="rate_limited",
-                  probability=1.0)  # fmt: skip
-    for _ in range(15):
-        await house.work()
-        await house.advance(5 * MINUTE_MS)
+    operation = "stripe.payment_intents.capture"
+    house.control("faults", operation=operation, kind="rate_limited", probability=1.0)
+    await house.work()
+    await house.advance(61 * MINUTE_MS)
     assert await house.state(payment_id) is PaymentState.BOOKED
     report = await house.reconcile()
     assert [(each.kind, each.subject) for each in report.findings] == [
@@ -196,9 +195,9 @@ async def test_with_webhooks_lost_and_doubled_the_ledgers_agree_to_the_minor_uni
     (ours,) = await house.stores.books[0].sums(show_id)
     assert theirs == ours.captured_minor - ours.refunded_minor
     assert theirs == ends["places"] * PLACE_MINOR
-    counts = await house.counts()
-    assert counts["webhooks"]["dropped"] > 0
-    assert counts["webhooks"]["duplicated"] > 0
+    counts = (await house.counts())["webhooks"]
+    assert counts["stripe.dropped"] > 0
+    assert counts["stripe.duplicated"] > 0
 
 
 async def refs_of(

@@ -193,9 +193,7 @@ class CheckoutHouse:
         hold_id = derive_hold_id(show_id, customer_id, key or f"hold {next(_numbers)}")
         outcome = await self.ask(
             show_id,
-            HoldSeats(
-                hold_id, customer_id, Route().whole, seats, (), False, digest_request(seats)
-            ),
+            HoldSeats(hold_id, customer_id, Route().whole, seats, (), False, digest_request(seats)),
         )
         assert isinstance(outcome, SeatsHeld), outcome
         return outcome
@@ -358,7 +356,7 @@ class CheckoutHouse:
                 return
             await self.advance(5 * MINUTE_MS)
             await self.reconcile()
-        ends = [(await self.find(each)).checkout for each in payment_ids]
+        ends = [await self.find(each) for each in payment_ids]
         raise AssertionError(f"these do not end: {[e for e in ends if e.payment.due_at_ms]}")
 
     async def _is_over(self, payment_id: PaymentId) -> bool:
@@ -418,7 +416,9 @@ class CheckoutHouse:
 
     async def alarms(self, payment_id: PaymentId) -> set[str]:
         """What was raised about a payment."""
-        return {row.kind for row in await self.stores.books[0].alarms() if row.subject == payment_id}
+        return {
+            row.kind for row in await self.stores.books[0].alarms() if row.subject == payment_id
+        }
 
     # -- shows --------------------------------------------------------------------------------
 
