@@ -254,7 +254,7 @@ async def test_a_process_that_is_killed_in_the_middle_of_refunds_makes_none_twic
     assert await process.stdout.readline() == b"working\n"
     # Killed when the provider has made the refunds whose answers hang.
     hung = "stripe.refunds.create hang_after"
-    while (await house.counts())["faults"].get(hung, 0) < 4:
+    while (await house.counts())["faults"].get(hung, 0) < 4:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert await process.wait() == -signal.SIGKILL

@@ -52,8 +52,8 @@ from reservation.ids import (
     show_id_of,
 )
 from reservation.outcome import Outcome, Repeated
-from reservation.plan_export import write_plan
 from reservation.payment import PaymentState
+from reservation.plan_export import write_plan
 from reservation.price import PriceTerms
 from reservation.refund_terms import RefundTerms
 from reservation.route import Route
@@ -284,7 +284,7 @@ class CheckoutHouse:
 
     async def webhooks(self) -> list[Taken]:
         """The webhooks that were sent since the last call, once all have come."""
-        while (await self.counts())["webhooks"]["waiting"]:
+        while (await self.counts())["webhooks"]["waiting"]:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         taken = self._listener.taken[self._read_count :]
         self._read_count += len(taken)
