@@ -15,10 +15,9 @@ from starlette.responses import Response
 
 from persistence.organiser_rows import Place
 from persistence.organiser_shows import ShowRow
-from persistence.sales_reader import AttendeeMoney, AttendeeRow
+from persistence.sales_reader import AttendeeRow
 from reservation.access import Role
 from reservation.ids import BookingId, is_booking_id, show_id_of
-from reservation.payment import PaymentState
 from reservation.route import Route
 from reservation.seating_plan import SeatingPlan
 from serve_app.api.api_document import Handler, Operation, problems
@@ -26,6 +25,11 @@ from serve_app.api.cursors import read_cursor, write_cursor
 from serve_app.api.edge import json_response
 from serve_app.api.instants import Instant, write_instant
 from serve_app.api.organiser.acting import BOX_OFFICE, STAFF, Acting
+from serve_app.api.organiser.attendee_money import (
+    PaymentStateName,
+    money_cells,
+    payment_state_of,
+)
 from serve_app.api.organiser.audit_trail import Action
 from serve_app.api.organiser.blocks import show_and_plan
 from serve_app.api.organiser.counter import Counter
@@ -39,8 +43,6 @@ from serve_app.api.query_models import query_parameters
 from serve_app.api.segments import stops_of
 
 _SHOWS_PER_PAGE = 100
-
-PaymentStateName = Literal["promised", "paid", "refunding", "refunded", "partly_refunded", "voided"]
 
 
 class AttendeePlaceView(View):
@@ -333,7 +335,7 @@ class _Sold:
             view["payment"] = attendee.payment
             view["amount_minor"] = attendee.amount_minor
             view["currency"] = self._currency
-            view |= _money_cells(attendee.money)
+            view |= money_cells(attendee.money)
         return view
 
     def place_rows(self, attendee: AttendeeRow) -> Iterable[dict[str, object]]:
@@ -349,7 +351,7 @@ class _Sold:
                 **self._stops(attendee),
                 "amount_minor": amount_minor,
                 "currency": self._currency,
-                "payment_state": attendee.money and _payment_state_of(attendee.money),
+                "payment_state": attendee.money and payment_state_of(attendee.money),
                 "confirmed_at": write_instant(attendee.confirmed_at_ms),
             }
 
@@ -368,7 +370,7 @@ class _Sold:
             "payment": attendee.payment,
             "amount_minor": attendee.amount_minor,
             "currency": self._currency,
-            **_money_cells(attendee.money),
+            **money_cells(attendee.money),
             "confirmed_at": write_instant(attendee.confirmed_at_ms),
             "cancelled_at": _instant_or_none(attendee.cancelled_at_ms),
         }
@@ -396,26 +398,6 @@ def _after(cursor: str | None, row: ShowRow) -> BookingId | None:
     if not is_booking_id(booking_id) or show_id_of(BookingId(booking_id)) != row.listing.show_id:
         raise bad_field("cursor", "is not a cursor of this list")
     return BookingId(booking_id)
-
-
-def _money_cells(money: AttendeeMoney | None) -> dict[str, object]:
-    return {
-        "payment_state": money and _payment_state_of(money),
-        "paid_minor": money and money.captured_minor,
-        "refunded_minor": money and money.refunded_minor,
-        "refunding_minor": money and money.refunding_minor,
-    }
-
-
-def _payment_state_of(money: AttendeeMoney) -> PaymentStateName:
-    """What of the money is where, for people."""
-    if money.refunding_minor:
-        return "refunding"
-    if money.refunded_minor:
-        return "refunded" if money.refunded_minor >= money.captured_minor else "partly_refunded"
-    if money.captured_minor:
-        return "paid"
-    return "voided" if money.state is PaymentState.VOIDED else "promised"
 
 
 def _state_of(attendee: AttendeeRow) -> str:
