@@ -78,7 +78,9 @@ async def _run(bench: Bench) -> ScenarioResult:
     # No ratios, because those are of rounds on one machine.
     result.figures["to_published_tigerfans_x"] = rate / PUBLISHED_PER_S
     result.figures["to_published_tigerfans_postgres_x"] = rate / PUBLISHED_POSTGRES_PER_S
-    result.notes.append("published figures are of 8 processors, and of orders of one unnumbered place")
+    result.notes.append(
+        "published figures are of 8 processors, and of orders of one unnumbered place"
+    )
     return result
 
 
