@@ -30,9 +30,9 @@ async def house(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[Chec
         yield house
 
 
-def promo(code: str, basis_points: int = 10_000, **terms: int) -> PromoWanted:
+def promo(code: str, basis_points: int = 10_000, uses_max: int | None = None) -> PromoWanted:
     use = PromoUse(HOUSE_TENANT, code)
-    return PromoWanted(use, PromoTerms(code, PercentageOff(basis_points), **terms))
+    return PromoWanted(use, PromoTerms(code, PercentageOff(basis_points), uses_max=uses_max))
 
 
 class TestOpening:
