@@ -210,7 +210,6 @@ def test_the_commands_it_recommends_work(house: House) -> None:
     assert bookings["bookings"][0]["booking_id"] == booking["booking_id"]
     assert paid == {"requires_capture": 1}
     assert payment["state"] in ("waiting", "paid", "booked")
-    assert payment["amount_minor"] == booking["amount_minor"]
 
 
 def test_passwords_are_nowhere_but_in_their_file(house: House) -> None:
