@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
+import time
 import unicodedata
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -23,11 +24,16 @@ from reservation.faults import NotDone
 from serve_app.access.hashing_process import HashingProcess
 from serve_app.access.hashing_program import LANES, MEMORY_KIB, PASSES
 
-WAITING_MAX = 50
+WAITING_MAX = 100
+WAIT_MAX_S = 15.0
+"""Longer than that nobody should wait: the line is shorter when a turn takes long."""
+
 PASSWORD_LENGTH_MAX = 128
 """Characters. Longer ones would let a stranger choose how long a hash takes."""
 
 _BUSY_RETRY_MS = 2_000
+_NEWS_SHARE = 0.1
+"""Of the newest turn in what turns are said to take."""
 
 
 class TooManyPasswords(NotDone):
@@ -78,6 +84,7 @@ class PasswordHasher:
         self._process = HashingProcess()
         self._under_way = 0
         self._under_way_max = 1 + waiting_max
+        self._turn_s = 0.0
         # Lets those who wait in, in the order in which they came.
         self._line = asyncio.Lock()
         self._nobodys = _hash_of_nobody()
@@ -98,8 +105,12 @@ class PasswordHasher:
         Raises:
             TooManyPasswords: ask again later.
         """
-        if self._under_way == self._under_way_max:
-            raise TooManyPasswords("too many passwords wait", retry_after_ms=_BUSY_RETRY_MS)
+        wait_s = self._under_way * self._turn_s
+        if self._under_way == self._under_way_max or wait_s > WAIT_MAX_S:
+            half_ms = int(wait_s * 1_000 / 2)
+            raise TooManyPasswords(
+                "too many passwords wait", retry_after_ms=max(_BUSY_RETRY_MS, half_ms)
+            )
         self._under_way += 1
         try:
             await self._line.acquire()
@@ -108,15 +119,25 @@ class PasswordHasher:
             self._under_way -= 1
             raise
         turn = Turn(self._process, self._nobodys)
+        begun = time.monotonic()
+
+        def end(computed: asyncio.Task[dict[str, object]] | None = None) -> None:
+            if computed is not None and not computed.cancelled():
+                # Nobody is left to hear of a fault; asked for, it is not reported as forgotten.
+                computed.exception()
+            self._turn_s += _NEWS_SHARE * (time.monotonic() - begun - self._turn_s)
+            self._under_way -= 1
+            self._line.release()
+
         try:
             yield turn
         finally:
             if turn.computing is None or turn.computing.done():
-                self._end_turn()
+                end()
             else:
                 # A client that hangs up and comes again must not get more time than one that
                 # waits, so the turn lasts until the hash is there.
-                turn.computing.add_done_callback(self._end_turn)
+                turn.computing.add_done_callback(end)
 
     async def hash(self, password: str) -> str:
         """What to store for a password, salted.
@@ -141,13 +162,6 @@ class PasswordHasher:
     def close(self) -> None:
         """End the process; hashes that wait are not computed."""
         self._process.close()
-
-    def _end_turn(self, computed: asyncio.Task[dict[str, object]] | None = None) -> None:
-        if computed is not None and not computed.cancelled():
-            # Nobody is left to hear of a fault; asked for, it is not reported as forgotten.
-            computed.exception()
-        self._under_way -= 1
-        self._line.release()
 
 
 def _as_hashed(password: str) -> str:

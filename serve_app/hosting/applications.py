@@ -65,7 +65,8 @@ def account_application(edge: EdgeConfig) -> Any:
             echoes_request_id=False,
         )
 
-    return host("account", edge, build)
+    # Whoever logs in can wait for a moment; those who buy must not wait for all who log in.
+    return host("account", edge, build, gives_way=True)
 
 
 def organiser_application(edge: EdgeConfig) -> Any:

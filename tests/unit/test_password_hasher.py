@@ -15,6 +15,7 @@ import pytest
 from serve_app.access.hashing_process import HashingFailed
 from serve_app.access.password_hasher import (
     PASSWORD_LENGTH_MAX,
+    WAIT_MAX_S,
     PasswordHasher,
     TooManyPasswords,
     Verdict,
@@ -123,6 +124,25 @@ async def test_who_comes_when_the_line_is_full_is_sent_away() -> None:
     assert await asyncio.gather(*waiting) == [Verdict(False)] * 3
     assert await hasher.verify(await hasher.hash(PASSWORD), PASSWORD) == Verdict(True)
     hasher.close()
+
+
+@stops_processes
+async def test_the_line_is_shorter_when_a_turn_takes_long(
+    hasher: PasswordHasher,
+) -> None:
+    await hasher.verify(None, PASSWORD)
+    with stopped(hasher):
+        waiting = [asyncio.ensure_future(hasher.verify(None, PASSWORD)) for _ in range(3)]
+        await asyncio.sleep(0)
+        hasher._turn_s = WAIT_MAX_S / 2
+        with pytest.raises(TooManyPasswords) as refused:
+            await asyncio.wait_for(hasher.hash(PASSWORD), 20)
+        assert refused.value.retry_after_ms == 3 * WAIT_MAX_S / 4 * 1_000
+        waiting.pop().cancel()
+        await asyncio.sleep(0)
+        waiting.append(asyncio.ensure_future(hasher.verify(None, PASSWORD)))
+    assert await asyncio.gather(*waiting) == [Verdict(False)] * 3
+    assert 0 < hasher._turn_s < WAIT_MAX_S / 2, "turns are fast again"
 
 
 async def test_whoever_comes_first_has_his_turn_first(hasher: PasswordHasher) -> None:
