@@ -7,6 +7,7 @@ again does so when he was told to. ``with_no_ops`` is a control: as many request
 first, for nothing, of the same application. What it costs is not the price of passwords.
 
 Open model, at a quarter of what the same house holds at saturation; the kinds of rounds take turns.
+The crowd is a process of its own, so that it does not keep the client of the holds from its work.
 Every login is for an address of its own that has no account, which costs the house the same as one
 that has. The limits of requests are off, as everywhere here: with them nearly all of these logins
 would end before a password is looked at, and the flood would measure the limiter.
@@ -15,9 +16,7 @@ would end before a password is looked at, and the flood would measure the limite
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
@@ -27,7 +26,8 @@ from benchmarks.below_http import SEATS_MAX, new_show_name
 from benchmarks.bench import Bench
 from benchmarks.contenders.contender import ShowSpec
 from benchmarks.contenders.line_up import OURS
-from benchmarks.load.http_client import Connection, ConnectionPool, get, open_connections, post
+from benchmarks.load.crowd import EVERY_S, Crowd, Way
+from benchmarks.load.http_client import ConnectionPool, open_connections, post
 from benchmarks.load.open_model import arrivals, client_was_late, run_open
 from benchmarks.load.rounds import Round, Verdict
 from benchmarks.over_http import (
@@ -43,7 +43,6 @@ from benchmarks.results import Aim, ScenarioResult
 
 NAME = "login_flood"
 LOGINS = 200
-EVERY_S = 1.0
 SHARE_OF_SATURATION = 0.25
 HOLD_CONNECTIONS = 128
 ROUND_S_MIN = 2.0
@@ -51,15 +50,17 @@ ROUND_S_MIN = 2.0
 
 ALONE, AT_ONCE, WAITING = "alone", "with_logins", "with_200_waiting"
 NO_OPS = "with_no_ops"
-_NO_OP = get("/api/account/healthz")
+WAYS = {
+    AT_ONCE: Way.LOGINS_AT_ONCE,
+    WAITING: Way.LOGINS_KEPT_UP,
+    NO_OPS: Way.NO_OPS_AT_ONCE,
+}
+_LAST_LOGIN = json.dumps({"email": "last@flood.example", "password": "a wrong one"}).encode()
 
 P99_RATIO_MAX = 1.2
 TRIED_STATUS = 401
 BUSY_STATUS = 503
 REPLICAS_MAX = 4
-
-_RETRY_AFTER = re.compile(rb"\r\nretry-after: *(\d+)", re.IGNORECASE)
-_numbers = itertools.count(1)
 
 
 def run(bench: Bench) -> ScenarioResult:
@@ -100,104 +101,61 @@ async def _saturation(bench: Bench, http: OverHttp) -> float:
 
 async def _take_turns(bench: Bench, http: OverHttp, rate: float, result: ScenarioResult) -> None:
     seconds = max(bench.options.seconds, ROUND_S_MIN)
-    pool = ConnectionPool(await open_connections([http.house.port], HOLD_CONNECTIONS))
-    flood = await open_connections([http.house.port], LOGINS)
-    heard = {AT_ONCE: Counter[int](), WAITING: Counter[int]()}
+    connections = await open_connections([http.house.port], HOLD_CONNECTIONS)
+    pool = ConnectionPool(connections)
+    heard = {name: Counter[int]() for name in WAYS}
     for number in range(bench.options.rounds + 1):
         bench.say(f"round {number} of {bench.options.rounds}")
-        for name in (ALONE, AT_ONCE, WAITING, NO_OPS):
+        for name in (ALONE, *WAYS):
             moments = arrivals(rate, seconds, seed=number)
             del moments[SEATS_MAX // 2 - CLIENTS :]
             spec = ShowSpec(new_show_name(NAME), 2 * (len(moments) + CLIENTS))
             holds = await http.pairs_of_ours(spec)
             await http.activate(holds)
-            statuses: Counter[int] = Counter()
-            flooding = _flooding(name, flood, statuses)
-            if name == WAITING:
-                await asyncio.sleep(EVERY_S)
-            held = await run_open(moments, _holder(http, pool, holds))
-            if flooding is not None:
-                flooding.cancel()
-                # What is still being hashed must not slow down whoever comes next.
-                await asyncio.gather(flooding, return_exceptions=True)
-                flood = await _finish(flood, http.house.port)
+            holder = _holder(http, pool, holds)
+            if name == ALONE:
+                held, statuses = await run_open(moments, holder), Counter[int]()
+            else:
+                held, statuses = await _beside(http.house.port, WAYS[name], moments, holder)
             # In the first round everybody warms up.
-            if number:
-                result.add(name, held)
-                if name in heard:
-                    heard[name] += statuses
-                if client_was_late(held):
-                    result.notes.append(f"{name}, round {number}: the client itself was late")
-    close_all(flood)
-    for name, statuses in heard.items():
-        tried, busy = statuses[TRIED_STATUS], statuses[BUSY_STATUS]
+            if not number:
+                continue
+            result.add(name, held)
+            if name in heard:
+                heard[name] += statuses
+            if client_was_late(held):
+                result.notes.append(f"{name}, round {number}: the client itself was late")
+    close_all(connections)
+    for name in (AT_ONCE, WAITING):
+        tried, busy = heard[name][TRIED_STATUS], heard[name][BUSY_STATUS]
         result.figures[f"{name}_tried"] = tried
         result.figures[f"{name}_told_to_come_again"] = busy
-        result.figures[f"{name}_otherwise"] = statuses.total() - tried - busy
+        result.figures[f"{name}_otherwise"] = heard[name].total() - tried - busy
 
 
-def _flooding(
-    name: str, connections: list[Connection], heard: Counter[int]
-) -> asyncio.Task[None] | None:
-    if name == ALONE:
-        return None
-    if name == WAITING:
-        return asyncio.ensure_future(_keep_waiting(connections, heard))
-    return asyncio.ensure_future(_flood(connections, heard, _login if name == AT_ONCE else _no_op))
+async def _beside(
+    port: int, way: Way, moments: list[float], ask: Callable[[int], Awaitable[Verdict]]
+) -> tuple[Round, Counter[int]]:
+    """A round beside a crowd, and what the crowd heard."""
+    with Crowd(port, way, LOGINS) as crowd:
+        if way is Way.LOGINS_KEPT_UP:
+            await asyncio.sleep(EVERY_S)
+        held = await run_open(moments, ask)
+        heard = crowd.end()
+    if way is not Way.NO_OPS_AT_ONCE:
+        await _wait_for_passwords(port)
+    return held, heard
 
 
-async def _flood(
-    connections: list[Connection], heard: Counter[int], request: Callable[[], bytes]
-) -> None:
-    """So many requests at once, and again every second, until cancelled."""
-    loop = asyncio.get_running_loop()
-    while True:
-        next_at_s = loop.time() + EVERY_S
-        await asyncio.gather(*(_ask(connection, heard, request()) for connection in connections))
-        await asyncio.sleep(max(0.0, next_at_s - loop.time()))
-
-
-async def _keep_waiting(connections: list[Connection], heard: Counter[int]) -> None:
-    """Each always has a login under way, or waits as long as it was told to, until cancelled."""
-
-    async def go_on(connection: Connection) -> None:
-        while True:
-            again_s = await _ask(connection, heard, _login())
-            await asyncio.sleep(again_s)
-
-    await asyncio.gather(*map(go_on, connections))
-
-
-async def _ask(connection: Connection, heard: Counter[int], request: bytes) -> float:
-    """Try once; how many seconds the house wants to be left alone."""
-    try:
-        answer = await connection.send(request)
-    except ConnectionError:
-        heard[0] += 1
-        return EVERY_S
-    heard[answer.status] += 1
-    told = _RETRY_AFTER.search(answer.head)
-    return float(told[1]) if told else 0.0
-
-
-async def _finish(connections: list[Connection], port: int) -> list[Connection]:
-    """Hang up, wait until the house has looked at all passwords, and connect again."""
-    close_all(connections)
-    fresh = await open_connections([port], len(connections))
-    # Passwords are looked at in turn, in each process.
-    for last in fresh[: 2 * REPLICAS_MAX]:
-        while (await last.send(_login())).status == BUSY_STATUS:  # noqa: ASYNC110 - no event.
+async def _wait_for_passwords(port: int) -> None:
+    """Wait until the house has looked at all passwords: they must not slow down who comes next."""
+    fresh = await open_connections([port], 2 * REPLICAS_MAX)
+    login = post("/api/account/sessions", "", _LAST_LOGIN)
+    # They are looked at in turn, in each process.
+    for last in fresh:
+        while (await last.send(login)).status == BUSY_STATUS:  # noqa: ASYNC110 - no event.
             await asyncio.sleep(0.1)
-    return fresh
-
-
-def _no_op() -> bytes:
-    return _NO_OP
-
-
-def _login() -> bytes:
-    login = {"email": f"nobody{next(_numbers)}@flood.example", "password": "a wrong password"}
-    return post("/api/account/sessions", "", json.dumps(login).encode())
+    close_all(fresh)
 
 
 def _holder(
