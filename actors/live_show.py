@@ -107,9 +107,8 @@ class LiveShow:
 
     def is_idle(self, now_ms: int, idle_ms: int) -> bool:
         """Whether nobody needs this show in memory: no live hold, no recent command."""
-        if self.seat_map.live_hold_count:
-            return False
-        return now_ms - self.last_command_at_ms >= idle_ms
+        is_quiet = now_ms - self.last_command_at_ms >= idle_ms
+        return is_quiet and not self.seat_map.live_hold_count
 
     def _happened(self, event: Event) -> None:
         self.seat_map.apply(event)

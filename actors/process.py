@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +51,20 @@ def look_at(pid: int) -> ProcessLook | None:
 def process_id() -> int:
     """This process's id on its node."""
     return os.getpid()
+
+
+def give_way(priority: int) -> None:
+    """Let all threads that this process has now run after those of a lower number.
+
+    Those that they start inherit it. A system that forbids it leaves the process as it is.
+    """
+    threads = Path("/proc/self/task")
+    # Linux gives each thread a priority of its own.
+    numbers = [int(each.name) for each in threads.iterdir()] if threads.exists() else [0]
+    for number in numbers:
+        # A thread may have ended since.
+        with suppress(ProcessLookupError, PermissionError):
+            os.setpriority(os.PRIO_PROCESS, number, priority)
 
 
 def private_bytes() -> int:

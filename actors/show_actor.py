@@ -332,8 +332,10 @@ class ShowActor:
         for show_id, tail in step.tails.items():
             if tail is not None:
                 try:
-                    # Shielded: a caller that hangs up must not cancel what others wait for too.
-                    await asyncio.shield(tail)
+                    if not tail.done():  # Those of one commit end together.
+                        # Shielded: a caller that hangs up must not cancel what others wait for.
+                        await asyncio.shield(tail)
+                    tail.result()
                 except Fault as fault:
                     faults[show_id] = fault
                     continue
@@ -465,8 +467,8 @@ class ShowActor:
     def tick(self) -> None:
         """What must happen without anybody asking. Called ten times a second."""
         now_ms = self._clock.now_ms()
-        # All of them first: a show that still has a deadline behind it afterwards waits for the next
-        # tick, and cannot keep this one from ending.
+        # All of them first: a show that has a deadline behind it even afterwards waits for the
+        # next tick, and cannot keep this one from ending.
         due = []
         while self._deadlines and self._deadlines[0][0] <= now_ms:
             due.append(heappop(self._deadlines))
@@ -499,8 +501,10 @@ class ShowActor:
             live = self._live.get(show_id)
             if live is None:
                 continue
-            self._work_on(show_id, live, partial(live.forget_ended, now_ms))
-            if live.tail is None and live.is_idle(now_ms, self._passivate_after_ms):
+            # Most shows have nothing to forget and were asked a moment ago.
+            if live.seat_map.has_ended_holds:
+                self._work_on(show_id, live, partial(live.forget_ended, now_ms))
+            if live.is_idle(now_ms, self._passivate_after_ms) and live.tail is None:
                 del self._live[show_id]
                 self._publisher.closed(show_id)
                 self._journal.forget(show_id)

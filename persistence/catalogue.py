@@ -27,6 +27,7 @@ from persistence.catalogue_search import (
     stop_words_of,
 )
 from persistence.catalogue_writes import PutCounts, RefusedShow
+from persistence.coalesced import Coalesced
 from persistence.content_cache import ContentCache
 from persistence.plan_codec import decode_labels, decode_layout, decode_stops
 from persistence.queries import load_queries
@@ -109,6 +110,7 @@ class Catalogue:
         self._layouts = ContentCache["SeatingPlan"](seats_cached_max, _weight_of_plan)
         self._plans = ContentCache["SeatingPlan"](seats_cached_max, _weight_of_plan)
         self._routes = ContentCache[Route](stops_cached_max, _weight_of_route)
+        self._placements = Coalesced["ShowId", Placement | None](self._read_placements)
 
     async def load_show(self, show_id: ShowId) -> Show | None:
         """What an actor needs to sell a show, its plan without labels; None when there is none.
@@ -136,9 +138,21 @@ class Catalogue:
         )
 
     async def placement_of(self, show_id: ShowId) -> Placement | None:
-        """Which kind of actor owns the show; None when there is no such show."""
-        row = await self._find("find_placement", show_id)
-        return None if row is None else Placement(row["placement"])
+        """Which kind of actor owns the show; None when there is no such show.
+
+        Never from memory; but what many ask at the same time is asked together.
+        """
+        if not is_show_id(show_id):
+            return None
+        placements = await self._placements([show_id])
+        assert placements is not None
+        return placements[0]
+
+    async def _read_placements(self, show_ids: Sequence[ShowId]) -> list[Placement | None]:
+        async with reading(self._pool) as connection:
+            rows = await connection.fetch(_QUERIES["find_placements"], show_ids)
+        found = {row["show_id"]: Placement(row["placement"]) for row in rows}
+        return [found.get(show_id) for show_id in show_ids]
 
     async def set_placement(self, show_id: ShowId, placement: Placement) -> None:
         """Give the show to another kind of actor. Later imports leave this alone.

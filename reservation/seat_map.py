@@ -179,6 +179,11 @@ class SeatMap:
             and hold.expires_at_ms <= now_ms
         ]
 
+    @property
+    def has_ended_holds(self) -> bool:
+        """Whether ``decide_forgotten`` may find anything, now or later."""
+        return bool(self._ended)
+
     def decide_forgotten(self, now_ms: int) -> HoldsForgotten | None:
         """The ended holds that need not answer repeated requests any more, oldest first."""
         due: list[HoldId] = []

@@ -19,9 +19,9 @@ FROM unnest($1::text[], $2::bigint[]) AS w(show_id, version)
     LEFT JOIN show s ON s.show_id = w.show_id AND s.status <> 'draft'
 WHERE s.xmin::text::bigint IS DISTINCT FROM w.version;
 
--- name: find_placement
--- Which kind of actor owns a show.
-SELECT placement FROM show WHERE show_id = $1;
+-- name: find_placements
+-- Which kind of actor owns each of these shows.
+SELECT show_id, placement FROM show WHERE show_id = ANY ($1::text[]);
 
 -- name: set_placement
 -- Give a show to another kind of actor.

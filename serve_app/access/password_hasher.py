@@ -1,47 +1,39 @@
 """Passwords as they are stored: argon2id, computed where it cannot starve anybody.
 
-One hash takes 19 MiB and some tens of milliseconds of a core, on purpose. So there are two
-threads for it, which give way to everything else on the machine, and a short line before them:
-who comes when the line is full is told to come again, and nothing else becomes slower.
+One hash takes 19 MiB and some tens of milliseconds of a core, on purpose. So one process computes
+them, which gives way to everything else on the machine (``hashing_program``), and there is a short
+line before it: who comes when the line is full is told to come again, and nothing else becomes
+slower. Whoever waits holds neither a thread nor a connection.
 
 Whether an account exists must not be heard: ``verify`` for an account that does not exist is
-asked with ``None`` and costs the same.
+asked with ``None`` and costs the same. The process cannot tell the two apart either.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import logging
-import os
 import secrets
-import sys
-import threading
+import time
 import unicodedata
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
-
-from argon2 import PasswordHasher as Argon2
-from argon2 import Type
-from argon2.exceptions import Argon2Error, InvalidHashError
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from reservation.faults import NotDone
+from serve_app.access.hashing_process import HashingProcess
+from serve_app.access.hashing_program import LANES, MEMORY_KIB, PASSES
 
-log = logging.getLogger(__name__)
+WAITING_MAX = 100
+WAIT_MAX_S = 15.0
+"""Longer than that nobody should wait: the line is shorter when a turn takes long."""
 
-MEMORY_KIB = 19_456
-PASSES = 2
-LANES = 1
-
-WORKERS = 2
-WAITING_MAX = 50
 PASSWORD_LENGTH_MAX = 128
 """Characters. Longer ones would let a stranger choose how long a hash takes."""
 
 _BUSY_RETRY_MS = 2_000
-_LOWEST_PRIORITY = 19
-_Result = TypeVar("_Result")
+_NEWS_SHARE = 0.1
+"""Of the newest turn in what turns are said to take."""
 
 
 class TooManyPasswords(NotDone):
@@ -55,68 +47,121 @@ class Verdict(NamedTuple):
     rehash: str | None = None
 
 
-class PasswordHasher:
-    """See the module's docstring. Belongs to one event loop; ``close`` ends its threads."""
+class Turn:
+    """Somebody's turn with the process: for whoever has to look something up before the hash."""
 
-    def __init__(self, *, workers: int = WORKERS, waiting_max: int = WAITING_MAX) -> None:
-        self._argon2 = Argon2(
-            time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES, type=Type.ID
-        )
-        self._threads = ThreadPoolExecutor(workers, "passwords", initializer=_give_way)
+    def __init__(self, process: HashingProcess, nobodys: str) -> None:
+        self._process = process
+        self._nobodys = nobodys
+        self.computing: asyncio.Task[dict[str, object]] | None = None
+
+    async def hash(self, password: str) -> str:
+        """See ``PasswordHasher.hash``."""
+        answer = await self._ask({"password": _as_hashed(password)})
+        return str(answer["hash"])
+
+    async def verify(self, stored: str | None, password: str) -> Verdict:
+        """See ``PasswordHasher.verify``."""
+        looked_at = self._nobodys if stored is None else stored
+        answer = await self._ask({"password": _as_hashed(password), "stored": looked_at})
+        if stored is None or not answer["right"]:
+            return Verdict(False)
+        rehash = answer["rehash"]
+        return Verdict(True, None if rehash is None else str(rehash))
+
+    async def _ask(self, request: Mapping[str, str]) -> Mapping[str, object]:
+        assert self.computing is None or self.computing.done(), "a turn asks one thing at a time"
+        # A task of its own, because whoever waits may hang up, and the answer must be read by
+        # somebody before the next one is asked for.
+        self.computing = asyncio.ensure_future(self._process.ask(request))
+        return await asyncio.shield(self.computing)
+
+
+class PasswordHasher:
+    """See the module's docstring. Belongs to one event loop; ``close`` ends its process."""
+
+    def __init__(self, *, waiting_max: int = WAITING_MAX) -> None:
+        self._process = HashingProcess()
         self._under_way = 0
-        self._under_way_max = workers + waiting_max
-        self._counting = threading.Lock()
+        self._under_way_max = 1 + waiting_max
+        self._turn_s = 0.0
+        # Lets those who wait in, in the order in which they came.
+        self._line = asyncio.Lock()
         self._nobodys = _hash_of_nobody()
+
+    async def start(self) -> None:
+        """Start the process before the first password comes, who would wait for it otherwise.
+
+        Raises:
+            HashingFailed: it cannot be started now; the next password tries again.
+        """
+        async with self._line:
+            await self._process.start()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Turn]:
+        """Wait in the line. Who is in it has cost nothing yet, so ask nobody else before.
+
+        Raises:
+            TooManyPasswords: ask again later.
+        """
+        wait_s = self._under_way * self._turn_s
+        if self._under_way == self._under_way_max or wait_s > WAIT_MAX_S:
+            half_ms = int(wait_s * 1_000 / 2)
+            raise TooManyPasswords(
+                "too many passwords wait", retry_after_ms=max(_BUSY_RETRY_MS, half_ms)
+            )
+        self._under_way += 1
+        try:
+            await self._line.acquire()
+        except BaseException:
+            # Who hangs up while he waits costs nothing.
+            self._under_way -= 1
+            raise
+        turn = Turn(self._process, self._nobodys)
+        begun = time.monotonic()
+
+        def end(computed: asyncio.Task[dict[str, object]] | None = None) -> None:
+            if computed is not None and not computed.cancelled():
+                # Nobody is left to hear of a fault; asked for, it is not reported as forgotten.
+                computed.exception()
+            self._turn_s += _NEWS_SHARE * (time.monotonic() - begun - self._turn_s)
+            self._under_way -= 1
+            self._line.release()
+
+        try:
+            yield turn
+        finally:
+            if turn.computing is None or turn.computing.done():
+                end()
+            else:
+                # A client that hangs up and comes again must not get more time than one that
+                # waits, so the turn lasts until the hash is there.
+                turn.computing.add_done_callback(end)
 
     async def hash(self, password: str) -> str:
         """What to store for a password, salted.
 
         Raises:
             TooManyPasswords: ask again later.
+            HashingFailed: the same.
         """
-        text = _as_hashed(password)
-        return await self._in_turn(lambda: self._argon2.hash(text))
+        async with self.turn() as turn:
+            return await turn.hash(password)
 
     async def verify(self, stored: str | None, password: str) -> Verdict:
         """Whether ``password`` is the one that ``stored`` was made of; None: there is no account.
 
         Raises:
             TooManyPasswords: ask again later.
+            HashingFailed: the same.
         """
-        text = _as_hashed(password)
-        return await self._in_turn(lambda: self._verdict(stored, text))
+        async with self.turn() as turn:
+            return await turn.verify(stored, password)
 
     def close(self) -> None:
-        """Let the threads go; hashes that wait are not computed."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    def _verdict(self, stored: str | None, text: str) -> Verdict:
-        try:
-            self._argon2.verify(self._nobodys if stored is None else stored, text)
-        except InvalidHashError:
-            log.error("bug: the password hash of an account cannot be read")
-            return Verdict(False)
-        except Argon2Error:
-            return Verdict(False)
-        if stored is None:
-            return Verdict(False)
-        is_old = self._argon2.check_needs_rehash(stored)
-        return Verdict(True, self._argon2.hash(text) if is_old else None)
-
-    async def _in_turn(self, work: Callable[[], _Result]) -> _Result:
-        with self._counting:
-            if self._under_way >= self._under_way_max:
-                raise TooManyPasswords("too many passwords wait", retry_after_ms=_BUSY_RETRY_MS)
-            self._under_way += 1
-        # Counted until a thread is done with it, also when nobody waits for the answer any more: a
-        # client that hangs up and comes again must not get more time than one that waits.
-        future = self._threads.submit(work)
-        future.add_done_callback(self._is_done)
-        return await asyncio.wrap_future(future)
-
-    def _is_done(self, _: Future[_Result]) -> None:
-        with self._counting:
-            self._under_way -= 1
+        """End the process; hashes that wait are not computed."""
+        self._process.close()
 
 
 def _as_hashed(password: str) -> str:
@@ -132,10 +177,3 @@ def _hash_of_nobody() -> str:
         base64.b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in (16, 32)
     )
     return f"$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${digest}"
-
-
-def _give_way() -> None:
-    """Let this thread run when nobody else wants to."""
-    if sys.platform == "linux":
-        # Linux gives each thread a priority of its own; elsewhere this would name a process.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)

@@ -6,7 +6,7 @@ Waits for no database and no mail server, like ``desks``.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from integrations.mail.directory_mailbox import DirectoryMailbox
@@ -17,6 +17,7 @@ from persistence.migrate import ACCOUNTS_GROUP
 from persistence.sessions import open_pool
 from serve_app.access.access_tokens import TokenIssuer, TokenVerifier
 from serve_app.access.access_watch import watching
+from serve_app.access.hashing_process import HashingFailed
 from serve_app.access.password_hasher import PasswordHasher
 from serve_app.api.account.caretaker import open_caretaker
 from serve_app.api.account.desk import AccountDesk
@@ -40,6 +41,8 @@ async def open_account_desk(
         opened.push_async_callback(close_pool, pool)
         accounts, issuer, hasher = Accounts(pool), TokenIssuer(), PasswordHasher()
         opened.callback(hasher.close)
+        with suppress(HashingFailed):
+            await hasher.start()
         await opened.enter_async_context(watching(accounts, verifier))
         caretaker = await opened.enter_async_context(open_caretaker(accounts, issuer))
         office = await opened.enter_async_context(open_post_office(open_mailbox(edge)))

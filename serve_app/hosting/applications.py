@@ -83,7 +83,8 @@ def account_application(edge: EdgeConfig, prefix: str) -> Any:
             cors_origins=edge.cors_origins,
         )
 
-    return host("account", prefix, edge, build)
+    # Whoever logs in can wait for a moment; those who buy must not wait for all who log in.
+    return host("account", prefix, edge, build, gives_way=True)
 
 
 def organiser_application(edge: EdgeConfig, prefix: str) -> Any:

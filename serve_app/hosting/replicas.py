@@ -12,7 +12,7 @@ from typing import Any
 
 from ray import serve
 
-from actors.process import calm_collector
+from actors.process import calm_collector, give_way
 from serve_app.api.serve_headers import host_here
 from serve_app.api.short_way import Api
 from serve_app.hosting.edge_config import EdgeConfig
@@ -29,15 +29,31 @@ HEALTH_TIMEOUT_S = 15
 STOP_TIMEOUT_S = 10
 """For requests under way; an actor answers or gives up within its own deadline before that."""
 
+GIVING_WAY = 10
+"""A priority: about a tenth of the time of a process that does not give way, when both want it."""
 
-def host(name: str, prefix: str, edge: EdgeConfig, build: Callable[[], Api]) -> Any:
-    """A Serve application, to be run under ``prefix``, whose replicas run what ``build`` makes."""
+
+def host(
+    name: str,
+    prefix: str,
+    edge: EdgeConfig,
+    build: Callable[[], Api],
+    *,
+    gives_way: bool = False,
+) -> Any:
+    """A Serve application, to be run under ``prefix``, whose replicas run what ``build`` makes.
+
+    Args:
+        gives_way: the other applications and the owners of shows come first.
+    """
 
     def build_in_replica() -> Api:
         # The process's own: Serve puts a stream in its place that makes each line a record of the
         # lowest level, and then throws it away.
         configure_logging(edge.log_level, edge.log_format, stream=sys.__stderr__)
         calm_collector()
+        if gives_way:
+            give_way(GIVING_WAY)
         app = build()
         host_here(app, prefix)
         return app

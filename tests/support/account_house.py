@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -27,6 +27,7 @@ from reservation.access import HOUSE_TENANT, TENANT_ROLES, Role
 from reservation.ids import AccountId, TenantId
 from serve_app.access.access_tokens import TokenIssuer, TokenVerifier
 from serve_app.access.access_watch import AccessWatch
+from serve_app.access.hashing_process import HashingProcess
 from serve_app.access.password_hasher import PasswordHasher
 from serve_app.api.account.application import build_account_api
 from serve_app.api.account.caretaker import Caretaker
@@ -51,21 +52,18 @@ class CountingHasher(PasswordHasher):
     def __init__(self) -> None:
         super().__init__()
         self.computed = 0
-        argon2, house = self._argon2, self
+        process, house = self._process, self
 
-        class Counting:
-            def hash(self, password: str) -> str:
-                house.computed += 1
-                return argon2.hash(password)
+        class Counting(HashingProcess):
+            async def ask(self, request: Mapping[str, str]) -> dict[str, object]:
+                answer = await process.ask(request)
+                house.computed += 2 if answer.get("rehash") else 1
+                return answer
 
-            def verify(self, stored: str, password: str) -> bool:
-                house.computed += 1
-                return argon2.verify(stored, password)
+            def close(self) -> None:
+                process.close()
 
-            def check_needs_rehash(self, stored: str) -> bool:
-                return argon2.check_needs_rehash(stored)
-
-        self._argon2 = Counting()  # type: ignore[assignment]
+        self._process = Counting()
 
 
 class AccountHouse:

@@ -50,9 +50,11 @@ class SessionRoutes:
         body = validated(LOGIN, read_json(request.scope))
         await self._limits.admit(request.scope, Rule.LOGIN, body.email)
         desk = self._desk()
-        account = await _find(desk, body.email)
-        stored = None if account is None else account.password_hash
-        verdict = await desk.hasher.verify(stored, body.password)
+        # In this order, so that those who wait hold no connection to the database.
+        async with desk.hasher.turn() as turn:
+            account = await _find(desk, body.email)
+            stored = None if account is None else account.password_hash
+            verdict = await turn.verify(stored, body.password)
         if account is None or stored is None or not verdict.is_right:
             raise _login_failed()
         if account.state is not AccountState.ACTIVE:

@@ -1,0 +1,126 @@
+"""The process that hashes passwords: how it lives, how it ends, and what others can see of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from persistence.child_process import process_is_alive
+from serve_app.access import hashing_program
+from serve_app.access.hashing_process import HashingProcess
+
+PASSWORD = "a password that nobody else may see"
+SECRET_SETTING = "HOUSEFULL_TEST_SECRET"
+END_TIMEOUT_S = 20
+
+_OWNER = """
+import asyncio, sys
+from serve_app.access.hashing_process import HashingProcess
+
+async def own():
+    process = HashingProcess()
+    await process.start()
+    print(process.pid, flush=True)
+    request = {"password": "x"}
+    while "busy" in sys.argv:
+        await process.ask(request)
+    await asyncio.Event().wait()
+
+asyncio.run(own())
+"""
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc here")
+
+
+@pytest.fixture
+async def process(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[HashingProcess]:
+    monkeypatch.setenv(SECRET_SETTING, PASSWORD)
+    process = HashingProcess()
+    yield process
+    process.close()
+
+
+def _about(pid: int, name: str) -> bytes:
+    return Path(f"/proc/{pid}/{name}").read_bytes()
+
+
+async def _pid(process: HashingProcess) -> int:
+    # An answer proves that the program is what runs there now, and past its start.
+    await process.ask({"password": PASSWORD})
+    assert process.pid is not None
+    return process.pid
+
+
+@on_linux
+async def test_nothing_secret_is_in_its_arguments_or_environment(process: HashingProcess) -> None:
+    pid = await _pid(process)
+    told = _about(pid, "cmdline") + _about(pid, "environ")
+    assert b"hashing_program" in told
+    assert PASSWORD.encode() not in told
+    assert SECRET_SETTING.encode() not in told
+    assert b"HOUSEFULL" not in told
+
+
+@on_linux
+async def test_it_gives_way_to_everything_else(process: HashingProcess) -> None:
+    pid = await _pid(process)
+    assert os.getsid(pid) == pid != os.getsid(0)
+    assert os.getpriority(os.PRIO_PROCESS, pid) == 19
+    assert os.sched_getscheduler(pid) == os.SCHED_IDLE
+    if Path(f"/proc/{pid}/autogroup").exists():
+        assert _about(pid, "autogroup").endswith(b" nice 19\n")
+
+
+def test_where_it_cannot_give_way_it_says_so_and_works_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(hashing_program, "_AUTOGROUP", tmp_path)
+    monkeypatch.setattr(os, "setpriority", refused)
+    monkeypatch.setattr(os, "sched_setscheduler", refused, raising=False)
+    with caplog.at_level(logging.WARNING):
+        hashing_program.give_way()
+    assert len(caplog.records) == (3 if sys.platform == "linux" else 2)
+
+
+@pytest.mark.parametrize("what", ["idle", "busy"])
+def test_it_ends_with_its_owner_however_that_ends(what: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", _OWNER, what], stdout=subprocess.PIPE) as owner:
+        assert owner.stdout is not None
+        try:
+            pid = int(owner.stdout.readline())
+            assert process_is_alive(pid)
+        finally:
+            owner.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + END_TIMEOUT_S
+    while process_is_alive(pid):
+        assert time.monotonic() < deadline, "it outlives its owner"
+        time.sleep(0.01)
+
+
+async def test_it_is_replaced_when_it_has_died_between_two_hashes(
+    process: HashingProcess,
+) -> None:
+    first = await _pid(process)
+    os.kill(first, signal.SIGKILL)
+    async with asyncio.timeout(END_TIMEOUT_S):
+        while process_is_alive(first):  # noqa: ASYNC110 - a process sets no event.
+            await asyncio.sleep(0.005)
+    assert await _pid(process) != first
+
+
+async def test_it_ends_when_it_is_closed(process: HashingProcess) -> None:
+    pid = await _pid(process)
+    process.close()
+    assert not process_is_alive(pid)
