@@ -99,7 +99,7 @@ def test_a_payment_of_another_amount_is_never_booked(is_automatic: bool) -> None
     [
         Left(faults=1),
         Left(faults=2, failures=0),
-        Left(faults=0, late=1),
+        Left(faults=0, late=1, failures=0),
         Left(faults=0, late=1, booking_cancels=1, failures=0, give_ups=0, refund_failures=1),
         Left(faults=1, booking_cancels=1, failures=0, give_ups=0, refund_failures=1),
         Left(faults=1, lapses=1, give_ups=0),
