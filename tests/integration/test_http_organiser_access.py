@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
+from persistence.payment_books import PaymentBooks
 from reservation.access import HOUSE_TENANT, Role
+from reservation.ids import ShowId
 from reservation.plan_export import write_plan
 from serve_app.api.organiser.application import build_organiser_api
 from tests.support.access import OTHER_TENANT, open_gate, signed_in
-from tests.support.http_house import HALL, code_of, numbers, open_client
+from tests.support.http_house import BOOKING, HALL, code_of, numbers, open_client
 from tests.support.organiser_house import (
     DEMO_TRAINS,
     HALL_PRICES,
@@ -28,6 +30,7 @@ from tests.support.organiser_house import (
     open_organiser_house,
     zipped,
 )
+from tests.support.paid_bookings import sell_paid
 
 
 class Route(NamedTuple):
@@ -78,7 +81,9 @@ class Things(NamedTuple):
     bodies: dict[str, Any]
 
 
-async def _one_of_everything(olga: Organiser) -> Things:
+async def _one_of_everything(
+    olga: Organiser, house: OrganiserHouse, booking: httpx.AsyncClient
+) -> Things:
     venue_id, plan_id = await olga.make_venue(), await olga.make_plan()
     show = await olga.make_show(venue_id=venue_id, seating_plan_id=plan_id)
     series = await olga.make(
@@ -112,8 +117,16 @@ async def _one_of_everything(olga: Organiser) -> Things:
         "ends_at": "2026-12-24T18:00:00Z",
         "prices": HALL_PRICES,
     }
+    show_id = ShowId(show["show_id"])
+    sold = await sell_paid(house, booking, show_id, "Stalls-A-3")
+    books = PaymentBooks(house.admin_pool)
+    assert await books.raise_alarm("stuck", sold.payment_id, "It waits.", show_id)
+    alarms = (await olga.get("/alarms"))["alarms"]
+    alarm_id = next(each["alarm_id"] for each in alarms if each["subject"] == sold.payment_id)
     return Things(
         {
+            "booking_id": sold.booking_id,
+            "alarm_id": str(alarm_id),
             "venue_id": venue_id,
             "seating_plan_id": plan_id,
             "number": "1",
@@ -145,6 +158,10 @@ async def _one_of_everything(olga: Organiser) -> Things:
             "POST /promo-codes": {"code": "table", "reduction": {"basis_points": 1}},
             "PATCH /promo-codes/{promo_code_id}": {"uses_max": 5},
             "POST /timetable-imports": import_body,
+            "PUT /shows/{show_id}/price-terms": {"fees": [], "taxes": []},
+            "PUT /shows/{show_id}/refund-policy": {"bands": []},
+            "POST /bookings/{booking_id}/refunds": {"amount_minor": 1, "reason": "none"},
+            "POST /bookings/{booking_id}/cancel": {"reason": "none"},
         },
     )
 
@@ -162,13 +179,24 @@ async def client(house: OrganiserHouse) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="module")
+async def booking(house: OrganiserHouse) -> AsyncIterator[httpx.AsyncClient]:
+    async with open_client(house.house.booking_app(), BOOKING) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
 async def olga(client: httpx.AsyncClient) -> Organiser:
     return Organiser(client)
 
 
 @pytest.fixture(scope="module")
-async def things(olga: Organiser) -> Things:
-    return await _one_of_everything(olga)
+async def things(olga: Organiser, house: OrganiserHouse, booking: httpx.AsyncClient) -> Things:
+    return await _one_of_everything(olga, house, booking)
+
+
+def _telling(things: Things) -> list[str]:
+    """The ids that cannot be part of anything else."""
+    return [found for found in things.ids.values() if not found.isdigit()]
 
 
 async def ask(
@@ -212,7 +240,7 @@ async def test_what_is_anothers_is_not_there_for_any_role(
         response = await ask(client, route, things, stranger)
         if role is Role.ORGANISER or response.status_code != 403:
             assert response.status_code == 404, response.text
-            assert not any(found in response.text for found in things.ids.values() if found != "1")
+            assert not any(found in response.text for found in _telling(things))
         else:
             assert code_of(response) == "role_not_allowed"
     admin = signed_in("ada", Role.ADMIN)
@@ -226,7 +254,7 @@ async def test_a_list_has_nothing_of_another_tenant(
 ) -> None:
     stranger = await ask(client, route, things, signed_in("oscar", Role.ORGANISER, OTHER_TENANT))
     assert stranger.status_code == 200
-    ours = [found for found in things.ids.values() if found != "1"]
+    ours = [f'"alarm_id":{things.ids["alarm_id"]},', *_telling(things)]
     assert not any(found in stranger.text for found in ours)
     own = await ask(client, route, things, signed_in("olga", Role.ORGANISER))
     assert any(found in own.text for found in ours), "the list would have it"
@@ -313,16 +341,21 @@ async def test_a_query_that_cannot_be_names_its_parameter(
             assert [error["field"] for error in response.json()["errors"]] == [name]
 
 
-async def test_the_owner_may_do_all_of_it(client: httpx.AsyncClient, olga: Organiser) -> None:
+async def test_the_owner_may_do_all_of_it(
+    client: httpx.AsyncClient, olga: Organiser, house: OrganiserHouse, booking: httpx.AsyncClient
+) -> None:
     # What is written down above is valid, and the refusals there are not those of a bad request.
     own = signed_in("olga", Role.ORGANISER)
-    things = await _one_of_everything(olga)
+    things = await _one_of_everything(olga, house, booking)
     spare_venue = await olga.make_venue()
     for name in ("POST /venues", "POST /channels", "POST /seating-plans"):
         things.bodies[name]["name"] = f"New {next(numbers)}"
     things.bodies["POST /promo-codes"]["code"] = f"new-{next(numbers)}"
-    # What ends something comes last.
-    for route in sorted(ROUTES, key=lambda route: route.path.endswith(("/cancel", "/close"))):
+    # What ends something comes late, and last what is there only then.
+    ends = ("/cancel", "/close")
+    for route in sorted(
+        ROUTES, key=lambda route: (route.path.endswith("/refund-job"), route.path.endswith(ends))
+    ):
         ids = things.ids
         if route.name == "DELETE /venues/{venue_id}":
             ids = {**ids, "venue_id": spare_venue}

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
 from persistence.payment_books import PaymentBooks
-from persistence.payments import Payments
 from reservation.access import Role
-from reservation.checkout import Checkout
 from reservation.commands import ConfirmHold
-from reservation.events import BookingConfirmed
-from reservation.ids import BookingId, CustomerId, HoldId, PaymentId, ShowId, derive_payment_id
-from reservation.payment import CaptureMode, Payment, PaymentState
-from reservation.price import FeeBasis, FeeTerm, PriceTerms, price_of
-from reservation.promo_codes import PricedPlace
-from reservation.refunds import RefundReason, RefundState
+from reservation.ids import CustomerId, HoldId, ShowId
+from reservation.refunds import RefundReason
 from tests.support.access import OTHER_TENANT, account_named
 from tests.support.http_house import BOOKING, as_customer, code_of, fields_of, numbers, open_client
 from tests.support.organiser_house import (
@@ -28,6 +21,7 @@ from tests.support.organiser_house import (
     OrganiserHouse,
     open_organiser_house,
 )
+from tests.support.paid_bookings import Sold, sell_paid
 
 
 @pytest.fixture(scope="module")
@@ -58,71 +52,11 @@ async def booking(house: OrganiserHouse) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-class Sold:
-    """A booking that a customer has paid for, as the payment worker leaves it."""
-
-    def __init__(self, house: OrganiserHouse, show_id: ShowId, payment: Payment) -> None:
-        self.payments = Payments(house.admin_pool)
-        self.show_id = show_id
-        self.payment_id: PaymentId = payment.payment_id
-        self.booking_id = BookingId("bkg_" + payment.hold_id[4:])
-
-    async def checkout(self) -> Checkout:
-        stored = await self.payments.find(self.payment_id)
-        assert stored is not None
-        return stored.checkout
-
-    async def made(self, number: int, state: RefundState = RefundState.SUCCEEDED) -> None:
-        """The worker has made this refund."""
-        before = await self.checkout()
-        refunds = tuple(
-            replace(each, state=state) if each.number == number else each for each in before.refunds
-        )
-        assert await self.payments.save(before, replace(before, refunds=refunds)) is not None
-
-
 @pytest.fixture
 def sell(house: OrganiserHouse, booking: httpx.AsyncClient) -> Any:
     async def sold(show: Any, *seats: str, name: str = "ann", fee_minor: int = 0) -> Sold:
         show_id = ShowId(show["show_id"])
-        held = await booking.post(
-            f"/shows/{show_id}/holds", json={"seats": seats}, headers=as_customer(name)
-        )
-        assert held.status_code == 201, held.text
-        hold_id = HoldId(held.json()["hold_id"])
-        hold = await house.house.claims.find_hold(hold_id)
-        assert hold is not None
-        places = [PricedPlace("Stalls", minor) for minor in hold.held.seat_minor]
-        fees = (FeeTerm("Booking fee", FeeBasis.ORDER, fee_minor),) if fee_minor else ()
-        price = price_of(places, "EUR", PriceTerms(fees))
-        payment = Payment(
-            derive_payment_id(hold_id, "once"),
-            show_id,
-            hold_id,
-            hold.held.customer_id,
-            "stripe",
-            CaptureMode.AUTOMATIC,
-            price.total_minor,
-            "EUR",
-            hold.held.amount_minor,
-            accepts_equivalent=False,
-            created_at_ms=hold.held.held_at_ms,
-            hold_expires_at_ms=hold.expires_at_ms,
-            state_at_ms=hold.held.held_at_ms,
-        )
-        sale = Sold(house, show_id, payment)
-        await sale.payments.begin(payment, price)
-        before = await sale.checkout()
-        captured = replace(
-            before.payment,
-            state=PaymentState.CAPTURED,
-            captured_minor=price.total_minor,
-            provider_ref=f"pi_{payment.payment_id}",
-        )
-        assert await sale.payments.save(before, replace(before, payment=captured)) is not None
-        command = ConfirmHold(hold_id, hold.held.customer_id, payment.payment_id)
-        assert isinstance(await house.house.refs.ask(show_id, command), BookingConfirmed)
-        return sale
+        return await sell_paid(house, booking, show_id, *seats, name=name, fee_minor=fee_minor)
 
     return sold
 
