@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from serve_app.hosting.replicas import GIVING_WAY
 from tests.support.listening import allowed_listeners, listeners_of, not_allowed, public
 
 pytestmark = pytest.mark.skipif(
@@ -266,9 +267,21 @@ def test_everything_listens_on_loopback_but_what_the_list_names(house: House) ->
     assert {listener.process for listener in public(found)} == {"ray::ServeReplica"}
 
 
-def test_every_process_runs_at_ordinary_priority(house: House) -> None:
+def test_every_process_runs_at_ordinary_priority_but_those_that_let_people_log_in(
+    house: House,
+) -> None:
     own = psutil.Process().nice()
-    assert {process.nice() for process in house.left()} == {own}
+    others = [
+        (" ".join(process.cmdline()), process.nice())
+        for process in house.left()
+        if process.nice() != own
+    ]
+    # The one gives way to those who sell; what hashes for it, to everybody.
+    hashing = [nice for name, nice in others if "hashing_program" in name]
+    assert all(nice == 19 for nice in hashing)
+    account = [nice for name, nice in others if name.startswith("ray::ServeReplica:account")]
+    assert account == [GIVING_WAY]
+    assert len(others) == len(hashing) + len(account)
 
 
 def test_a_second_house_in_the_same_place_is_refused(house: House) -> None:
