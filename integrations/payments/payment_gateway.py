@@ -25,6 +25,7 @@ from typing import Protocol
 from reservation.faults import NotDone, OutcomeUnknown
 from reservation.ids import PaymentId
 from reservation.payment import CaptureMode
+from reservation.provider_view import ProviderState as ProviderState
 
 CALL_TIMEOUT_MS = 15_000
 
@@ -33,17 +34,6 @@ REQUEST_TIMEOUT_MS = 7_000
 
 KEYS_KEPT_MS = 23 * 3_600_000
 """How long asking again under a key is sure to have no second effect."""
-
-
-class ProviderState(StrEnum):
-    """What a provider says of a payment, in one language for all of them."""
-
-    OPEN = "open"  #: It waits for the customer: a method, a confirmation, a challenge.
-    PROCESSING = "processing"  #: The customer did his part; the bank has not answered.
-    FAILED = "failed"  #: The last try failed; the customer may try again.
-    AUTHORISED = "authorised"  #: Reserved; may be captured or cancelled.
-    CAPTURED = "captured"  #: Taken, perhaps refunded since.
-    CANCELLED = "cancelled"  #: Nothing was taken and nothing can be any more.
 
 
 @dataclass(frozen=True, slots=True)
