@@ -26,7 +26,8 @@ _SLEEP = (
 _READS = """
 SELECT query, calls FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
 WHERE d.datname = current_database()
-    AND query !~* 'append_batch|activate_show|pg_stat_|pg_reload|^(begin|commit|rollback|set|show)'
+    AND query !~* 'append_batch|activate_show|project_holds'
+    AND query !~* 'pg_stat_|pg_reload|^(begin|commit|rollback|set|show)'
 """
 
 

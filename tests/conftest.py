@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,6 +34,7 @@ import serve_app
 from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.migrate import ensure_application_role, migrate
 from reservation.access import HOUSE_TENANT
+from tests.support.quick_postgres import COPIED, quick_postgres
 
 if TYPE_CHECKING:
     from tests.support.ray_house import RayHouse
@@ -52,6 +54,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts what it puts in the background without Ctrl-C, and that would be inherited by
+    # every process whose end at a Ctrl-C is tested here.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for variable in [name for name in os.environ if name.startswith("HOUSEFULL_")]:
         del os.environ[variable]
     for room in (actors, integrations, persistence, reservation, serve_app):
@@ -67,9 +73,9 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def postgres() -> Iterator[EmbeddedPostgres]:
     """A running server. Tests that stop or break a server start one of their own."""
-    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres")) as server:
+    with quick_postgres() as server:
         yield server
 
 
@@ -90,7 +96,7 @@ async def _create_database(postgres: EmbeddedPostgres, template: str) -> str:
     name = f"house_{next(_numbers)}"
     server = await asyncpg.connect(postgres.dsn())
     try:
-        await server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        await server.execute(f"CREATE DATABASE {name} TEMPLATE {template} {COPIED}")
     finally:
         await server.close()
     return name

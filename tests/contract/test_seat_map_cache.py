@@ -94,7 +94,8 @@ async def test_what_was_offered_is_found_whole(open_cache: OpenCache, show_id: S
     finding = await cache.find(show_id, None)
     assert finding.image == image(show_id, 1, 1)
     assert finding.image.statuses(Segment(0, 1), b"fhbx") == b"fhbx"
-    assert before_s - 0.002 <= finding.known_at_s <= time.monotonic()
+    # Never thought younger than it is; the time of an answer's way makes it older.
+    assert before_s - 0.5 <= finding.known_at_s <= time.monotonic()
 
 
 async def test_shows_do_not_mix(open_cache: OpenCache, show_id: ShowId) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 
@@ -26,6 +25,7 @@ from serve_app.access.access_tokens import (
 )
 from serve_app.access.access_watch import watching
 from serve_app.access.key_ring import SigningKey, new_signing_key
+from tests.support.quick_postgres import quick_postgres
 
 APPLICATION, PASSWORD = "replicas", "let-us-read"
 
@@ -40,8 +40,8 @@ class Databases:
 
 
 @pytest.fixture(scope="module")
-async def databases(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Databases]:
-    with EmbeddedPostgres(Path(tmp_path_factory.mktemp("pg"))) as server:
+async def databases() -> AsyncIterator[Databases]:
+    with quick_postgres() as server:
         await ensure_database(server.dsn(), "access")
         await prepare_database(server.dsn("access"), role=APPLICATION, password=PASSWORD)
         owner = await open_pool(server.dsn("access"), "tests", size_max=2)

@@ -24,12 +24,12 @@ from benchmarks.over_http import Buyers, OverHttp, close_all
 from benchmarks.results import ScenarioResult
 from benchmarks.scenarios.checkout import NAME, _audit_money, _buyer
 from persistence.catalogue import Catalogue
-from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.migrate import migrate
 from persistence.sessions import open_pool
 from tests.support.access import tokens_of_tests
 from tests.support.http_house import BOOKING, PAYMENTS, House
 from tests.support.payment_benches import WEBHOOK_SECRET, sandbox_config
+from tests.support.quick_postgres import quick_postgres
 from tests.support.sandbox import RunningSandbox, running_sandbox
 from tests.support.served_apis import Prepared, ServedApis, served_apis
 
@@ -89,7 +89,7 @@ def test_customers_buy_and_money_agrees_until_somebody_takes_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("benchmarks.scenarios.checkout.SETTLED_WITHIN_S", 30.0)
-    with running_sandbox() as sandbox, EmbeddedPostgres(tmp_path / "pg") as server:
+    with running_sandbox() as sandbox, quick_postgres() as server:
         asyncio.run(migrate(server.dsn()))
 
         async def prepare(house: House, opened: AsyncExitStack) -> Prepared:

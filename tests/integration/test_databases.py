@@ -18,6 +18,7 @@ from serve_app.house.data_directory import DataDirectory, HouseInUse, RunningHou
 from serve_app.house.databases import open_databases
 from serve_app.house_error import HouseError
 from serve_app.settings import Settings, load_settings, variable_of
+from tests.support.quick_postgres import quick_postgres
 
 
 @pytest.fixture(autouse=True)
@@ -28,8 +29,8 @@ def only_what_the_test_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(tmp_path_factory.mktemp("server")) as server:
+def postgres() -> Iterator[EmbeddedPostgres]:
+    with quick_postgres() as server:
         yield server
 
 
@@ -56,6 +57,7 @@ OPEN_AND_SHOW = """
 import os, sys
 from serve_app.house.databases import open_databases
 from serve_app.settings import load_settings
+from tests.support.quick_postgres import quick_postgres
 here = os.getcwd()
 os.chdir(sys.argv[1])
 settings = load_settings()

@@ -22,7 +22,7 @@ from tests.support.http_house import (
     code_of,
     fields_of,
     open_client,
-    open_house_in,
+    open_new_house,
     selling,
 )
 
@@ -32,8 +32,8 @@ MANY_DIGITS = b"9" * 5_000
 
 
 @pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with open_house_in(tmp_path_factory.mktemp("pg")) as house:
+async def house() -> AsyncIterator[House]:
+    async with open_new_house() as house:
         yield house
 
 

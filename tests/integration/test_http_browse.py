@@ -27,15 +27,15 @@ from tests.support.http_house import (
     as_seller,
     numbers,
     open_client,
-    open_house_in,
+    open_new_house,
     selling,
 )
 from tests.support.plans import arena
 
 
 @pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with open_house_in(tmp_path_factory.mktemp("pg")) as house:
+async def house() -> AsyncIterator[House]:
+    async with open_new_house() as house:
         yield house
 
 

@@ -26,7 +26,7 @@ from tests.support.http_house import (
     fields_of,
     numbers,
     open_client,
-    open_house_in,
+    open_new_house,
 )
 
 
@@ -39,8 +39,8 @@ class Club(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with open_house_in(tmp_path_factory.mktemp("pg")) as house:
+async def house() -> AsyncIterator[House]:
+    async with open_new_house() as house:
         yield house
 
 

@@ -34,8 +34,8 @@ TERMS = PriceTerms(
 
 
 @pytest.fixture(scope="module")
-async def paying(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PayingHouse]:
-    async with open_paying_house(tmp_path_factory.mktemp("pg")) as paying:
+async def paying() -> AsyncIterator[PayingHouse]:
+    async with open_paying_house() as paying:
         yield paying
 
 

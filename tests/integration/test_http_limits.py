@@ -13,7 +13,6 @@ import pytest
 from fastapi import FastAPI
 
 from benchmarks.statement_counts import statement_counts
-from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.embedded_valkey import EmbeddedValkey
 from persistence.memory_rate_limits import MemoryRateLimiter
 from persistence.migrate import migrate
@@ -24,6 +23,7 @@ from reservation.show import SalesPolicy
 from serve_app.api.limits import LimitRates, RequestLimits
 from tests.support.access import signed_in
 from tests.support.http_house import BOOKING, BROWSE, House, as_customer, open_client, open_house
+from tests.support.quick_postgres import quick_postgres
 
 SECRET = "gateway-secret-gateway-secret"
 CONNECTIONS = 50
@@ -33,11 +33,10 @@ MANY = SalesPolicy(live_holds_per_customer_max=100, seats_per_customer_max=100)
 
 
 @pytest.fixture(scope="module")
-async def postgres_dsn(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+async def postgres_dsn() -> AsyncIterator[str]:
     """A server that can count statements, whoever sends them."""
-    directory = tmp_path_factory.mktemp("pg")
     settings = {"shared_preload_libraries": "pg_stat_statements"}
-    with EmbeddedPostgres(directory, settings=settings) as server:
+    with quick_postgres(settings=settings) as server:
         await migrate(server.dsn())
         yield server.dsn()
 

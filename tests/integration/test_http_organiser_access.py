@@ -167,8 +167,8 @@ async def _one_of_everything(
 
 
 @pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OrganiserHouse]:
-    async with open_organiser_house(tmp_path_factory.mktemp("pg")) as house:
+async def house() -> AsyncIterator[OrganiserHouse]:
+    async with open_organiser_house() as house:
         yield house
 
 

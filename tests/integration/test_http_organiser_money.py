@@ -25,8 +25,8 @@ from tests.support.paid_bookings import Sold, sell_paid
 
 
 @pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OrganiserHouse]:
-    async with open_organiser_house(tmp_path_factory.mktemp("pg")) as house:
+async def house() -> AsyncIterator[OrganiserHouse]:
+    async with open_organiser_house() as house:
         yield house
 
 

@@ -14,7 +14,6 @@ import pytest
 
 from actors.config import ActorsConfig
 from integrations.payments.payment_gateway import NoticeRefused
-from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.provisioning import prepare_database
 from persistence.shards import ShardMap
 from reservation.access import HOUSE_TENANT
@@ -26,6 +25,7 @@ from serve_app.house.data_directory import DataDirectory
 from serve_app.house.payment_sandbox import PaymentSandbox
 from serve_app.house.ports import PortReservation
 from tests.support.paying import signed_by_stripe, stripe_notice
+from tests.support.quick_postgres import quick_postgres
 from tests.support.secrets_found import in_arguments
 
 _PASSWORD = "of-the-house"
@@ -51,7 +51,7 @@ async def test_replicas_take_money_with_no_rights_but_those_of_the_house(
 ) -> None:
     providers = sandbox_of(data).providers
     assert providers.stripe is not None
-    with EmbeddedPostgres(tmp_path / "pg") as server:
+    with quick_postgres() as server:
         await prepare_database(server.dsn(), role="housefull", password=_PASSWORD)
         dsn = server.dsn(user="housefull", password=_PASSWORD)
         actors = ActorsConfig(ShardMap.even((dsn,)), str(tmp_path), payments=providers)

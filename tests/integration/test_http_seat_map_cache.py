@@ -31,7 +31,7 @@ from tests.support.http_house import (
     as_customer,
     numbers,
     open_client,
-    open_house_in,
+    open_new_house,
 )
 from tests.support.plans import arena
 
@@ -50,10 +50,8 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]
 
 
 @pytest.fixture(scope="module")
-async def house(
-    valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[House]:
-    async with open_house_in(tmp_path_factory.mktemp("pg"), valkey.url) as house:
+async def house(valkey: EmbeddedValkey) -> AsyncIterator[House]:
+    async with open_new_house(valkey.url) as house:
         yield house
 
 

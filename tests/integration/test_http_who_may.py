@@ -29,7 +29,7 @@ from tests.support.http_house import (
     code_of,
     numbers,
     open_client,
-    open_house_in,
+    open_new_house,
     selling,
 )
 
@@ -87,8 +87,8 @@ def expected(route: Route, asker: str) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    async with open_house_in(tmp_path_factory.mktemp("pg")) as house:
+async def house() -> AsyncIterator[House]:
+    async with open_new_house() as house:
         yield house
 
 

@@ -33,6 +33,7 @@ from serve_app.catalogue.importing import (
 )
 from serve_app.catalogue.json_file import JsonFault, read_json
 from tests.support.gtfs import SMALL_FEED, Files, write_feed, zip_feed
+from tests.support.quick_postgres import quick_postgres
 
 DAY = date(2026, 7, 6)
 WEEK = DAY + timedelta(days=6)
@@ -40,8 +41,8 @@ FARES = FareTerms("EUR", FareRule(100, 10))
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres")) as running:
+def server() -> Iterator[EmbeddedPostgres]:
+    with quick_postgres() as running:
         yield running
 
 

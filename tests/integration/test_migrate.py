@@ -21,6 +21,7 @@ from persistence.migrate import (
     ensure_application_role,
     migrate,
 )
+from tests.support.quick_postgres import quick_postgres
 
 OWN_FILES = Path(str(files("persistence") / "sql" / "migrations"))
 SYSTEM_BINARIES = sorted(Path("/usr/lib/postgresql").glob("15/bin"))
@@ -30,15 +31,13 @@ numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module", params=["embedded", "15"])
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[EmbeddedPostgres]:
+def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
     binaries = None
     if request.param == "15":
         if not SYSTEM_BINARIES:
             pytest.skip("needs PostgreSQL 15 in /usr/lib/postgresql/15")
         binaries = SYSTEM_BINARIES[0]
-    with EmbeddedPostgres(tmp_path_factory.mktemp("pg"), binaries=binaries) as server:
+    with quick_postgres(binaries) as server:
         yield server
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import httpx
 
 from actors.config import ActorsConfig
-from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.provisioning import prepare_database
 from persistence.shards import ShardMap
 from reservation.access import Role
@@ -17,12 +16,13 @@ from serve_app.hosting.edge_config import EdgeConfig
 from serve_app.hosting.organiser_desk import open_organiser_desk
 from tests.support.access import open_gate, signed_in
 from tests.support.organiser_house import ORGANISER, Organiser
+from tests.support.quick_postgres import quick_postgres
 
 _PASSWORD = "of-the-house"
 
 
 async def test_a_replica_needs_no_rights_but_those_of_the_house(tmp_path: Path) -> None:
-    with EmbeddedPostgres(tmp_path) as server:
+    with quick_postgres() as server:
         await prepare_database(server.dsn(), role="housefull", password=_PASSWORD)
         dsn = server.dsn(user="housefull", password=_PASSWORD)
         shards = ShardMap.even((dsn,))

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.migrate import APPLICATION_GROUP, ORGANISER_GROUP, migrate
 from persistence.sessions import open_pool
 from reservation.access import Role
 from tests.support.access import signed_in
 from tests.support.http_house import House
 from tests.support.organiser_house import ORGANISER, OrganiserHouse
+from tests.support.quick_postgres import quick_postgres
 from tests.support.served_apis import Prepared, served_apis
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ def test_every_command_of_the_guide_does_what_it_says(tmp_path: Path) -> None:
             pools.append(pool)
         return Prepared({ORGANISER: OrganiserHouse(house, *pools).app()})
 
-    with EmbeddedPostgres(tmp_path / "pg") as server:
+    with quick_postgres() as server:
         asyncio.run(migrate(server.dsn()))
         with served_apis(server.dsn(), prepare) as served:
             token = signed_in("olga", Role.ORGANISER)["Authorization"]

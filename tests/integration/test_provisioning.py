@@ -14,6 +14,7 @@ from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.migrate import ACCOUNTS_GROUP, ORGANISER_GROUP
 from persistence.provisioning import DatabaseUnusable, prepare_database
 from tests.support.accounts import make_account, opened_pool
+from tests.support.quick_postgres import quick_postgres
 
 SYSTEM_BINARIES = sorted(Path("/usr/lib/postgresql").glob("15/bin"))
 numbers = itertools.count(1)
@@ -29,10 +30,8 @@ def binaries(request: pytest.FixtureRequest) -> Path | None:
 
 
 @pytest.fixture(scope="module")
-def server(
-    binaries: Path | None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[EmbeddedPostgres]:
-    with EmbeddedPostgres(tmp_path_factory.mktemp("pg"), binaries=binaries) as server:
+def server(binaries: Path | None) -> Iterator[EmbeddedPostgres]:
+    with quick_postgres(binaries) as server:
         yield server
 
 
@@ -91,10 +90,10 @@ async def test_an_application_of_its_own_takes_on_the_groups_and_inherits_nothin
 
 
 async def test_an_owner_without_superuser_rights_lets_himself_take_on_the_groups(
-    binaries: Path | None, tmp_path_factory: pytest.TempPathFactory
+    binaries: Path | None,
 ) -> None:
     # A server where nobody has made the groups yet: he makes them himself.
-    with EmbeddedPostgres(tmp_path_factory.mktemp("own"), binaries=binaries) as server:
+    with quick_postgres(binaries) as server:
         await run(
             server.dsn(),
             "CREATE ROLE owner LOGIN CREATEROLE PASSWORD 'word'",

@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 
-from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.migrate import migrate
 from tests.fuzzing.applications import APPLICATIONS, Fuzzed
 from tests.fuzzing.schemathesis_run import PHASES, fuzz
 from tests.support.http_house import House
+from tests.support.quick_postgres import quick_postgres
 from tests.support.served_apis import Prepared, ServedApis, served_apis
 
 EXAMPLES_MAX = 3
@@ -44,7 +43,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             fuzzed[name] = await build(house, opened, directory)
         return Prepared({one.prefix: one.app for one in fuzzed.values()})
 
-    with EmbeddedPostgres(Path(directory) / "pg") as server:
+    with quick_postgres() as server:
         asyncio.run(migrate(server.dsn()))
         with served_apis(server.dsn(), prepare) as apis:
             yield Served(apis, fuzzed)

@@ -25,6 +25,7 @@ from reservation.listing import ShowKind, ShowListing
 from reservation.route import Route, Stop
 from reservation.seating_plan import AdmissionTier, Category, Run, SeatingPlan, SeatRow
 from reservation.show import OrphanRule, Placement, SalesPolicy
+from tests.support.quick_postgres import COPIED, quick_postgres
 
 SYSTEM_BINARIES = sorted(Path("/usr/lib/postgresql").glob("15/bin"))
 HOUR_MS = 3_600_000
@@ -66,6 +67,7 @@ HALL_ID, COACH_ID = plan_id_of(HALL), plan_id_of(COACH)
 LINE = make_route(
     ("KDT", "Kandy", 600), ("PDA", "Peradeniya Junction", 615), ("FOT", "Colombo Fort", 780)
 )
+
 LINE_ID = route_id_of(LINE)
 FLAT_FARES = FareTable("EUR", (CategoryFare(900), CategoryFare(500)))
 
@@ -111,15 +113,13 @@ def make_run(source_key: str, route: Route = LINE, *, day: int = 0) -> ShowListi
 
 
 @pytest.fixture(scope="module", params=["embedded", "15"])
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[EmbeddedPostgres]:
+def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
     binaries = None
     if request.param == "15":
         if not SYSTEM_BINARIES:
             pytest.skip("needs PostgreSQL 15 in /usr/lib/postgresql/15")
         binaries = SYSTEM_BINARIES[0]
-    with EmbeddedPostgres(tmp_path_factory.mktemp("pg"), binaries=binaries) as server:
+    with quick_postgres(binaries) as server:
         yield server
 
 
@@ -137,7 +137,7 @@ async def template(server: EmbeddedPostgres) -> str:
 async def dsn(server: EmbeddedPostgres, template: str) -> str:
     name = f"catalogue_{next(numbers)}"
     connection = await asyncpg.connect(server.dsn())
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} {COPIED}")
     await connection.close()
     return server.dsn(name)
 

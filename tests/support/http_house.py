@@ -11,7 +11,6 @@ import itertools
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -32,7 +31,6 @@ from integrations.payments.provider_config import PaymentProvidersConfig
 from persistence.catalogue import Catalogue
 from persistence.channels import Channels
 from persistence.claim_reader import ClaimReader
-from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.migrate import migrate
 from persistence.payments import Payments
 from persistence.plan_codec import plan_id_of, route_id_of
@@ -65,6 +63,7 @@ from serve_app.api.seat_maps import SeatMaps
 from serve_app.api.show_facts import ShowFactsCache
 from tests.support.access import open_gate, signed_in
 from tests.support.plans import build_plan
+from tests.support.quick_postgres import quick_postgres
 
 BODY_BYTES_MAX = 65_536
 BOOKING = "/api/booking"
@@ -410,13 +409,12 @@ class Described:
 
 
 @asynccontextmanager
-async def open_house_in(
-    directory: Path,
+async def open_new_house(
     redis_url: str | None = None,
     providers: PaymentProvidersConfig = NO_PROVIDERS,
 ) -> AsyncIterator[House]:
     """A house over a server of its own."""
-    with EmbeddedPostgres(directory) as server:
+    with quick_postgres() as server:
         await migrate(server.dsn())
         async with open_house(server.dsn(), redis_url, providers) as house:
             yield house

@@ -34,7 +34,7 @@ from serve_app.api.organiser.desk import OrganiserDesk
 from serve_app.api.organiser.money_desk import MoneyDesk
 from serve_app.catalogue.timetable_jobs import TimetableJobs, renewing, running
 from tests.support.access import OTHER_TENANT, account_named, open_gate, signed_in
-from tests.support.http_house import BODY_BYTES_MAX, HALL, House, open_house_in
+from tests.support.http_house import BODY_BYTES_MAX, HALL, House, open_new_house
 
 ORGANISER = "/api/organiser"
 DEMO_TRAINS = Path(__file__).parents[2] / "serve_app" / "catalogue" / "demo" / "train-line"
@@ -115,9 +115,9 @@ class OrganiserHouse:
 
 
 @asynccontextmanager
-async def open_organiser_house(directory: Path) -> AsyncIterator[OrganiserHouse]:
+async def open_organiser_house() -> AsyncIterator[OrganiserHouse]:
     """A house over a server of its own, with the house's tenant and ``OTHER_TENANT``."""
-    async with open_house_in(directory) as house, AsyncExitStack() as opened:
+    async with open_new_house() as house, AsyncExitStack() as opened:
         pools = []
         for role in (ORGANISER_GROUP, APPLICATION_GROUP, None):
             pool = await open_pool(house.dsn, "tests", size_max=4, role=role)

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,7 +21,7 @@ from tests.support.http_house import (
     House,
     as_customer,
     open_client,
-    open_house_in,
+    open_new_house,
 )
 from tests.support.payment_benches import WEBHOOK_SECRET, sandbox_config
 from tests.support.sandbox import RunningSandbox, running_sandbox
@@ -106,11 +105,11 @@ class PayingHouse:
 
 
 @asynccontextmanager
-async def open_paying_house(directory: Path) -> AsyncIterator[PayingHouse]:
+async def open_paying_house() -> AsyncIterator[PayingHouse]:
     """A paying house over a server of its own."""
     with running_sandbox() as sandbox:
         async with (
-            open_house_in(directory, providers=sandbox_config(sandbox)) as house,
+            open_new_house(providers=sandbox_config(sandbox)) as house,
             open_client(house.booking_app(), BOOKING) as booking,
             open_client(house.payments_app(), PAYMENTS) as payments,
         ):

@@ -1,0 +1,62 @@
+"""A PostgreSQL server for tests that never let it crash: it forgoes what only a crash would show.
+
+Its files are in memory where the machine has room for that, and nothing waits for a disk. A test
+that asks what survives a crash starts an ``EmbeddedPostgres``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from persistence.embedded_postgres import EmbeddedPostgres
+
+SETTINGS: Mapping[str, str] = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+}
+COPIED = "STRATEGY FILE_COPY"
+"""How ``CREATE DATABASE`` copies a template best on such a server."""
+
+_MEMORY = Path("/dev/shm")
+_MEMORY_FREE_MIN = 4 * 2**30
+_PREFIX = "housefull-tests-"
+
+
+@contextmanager
+def quick_postgres(
+    binaries: Path | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[EmbeddedPostgres]:
+    """A running server in a directory of its own, which goes away with it."""
+    _remove_what_the_dead_left()
+    directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{psutil.Process().pid}-", dir=_place()))
+    try:
+        wanted = {**SETTINGS, **(settings or {})}
+        with EmbeddedPostgres(directory / "pg", binaries=binaries, settings=wanted) as server:
+            yield server
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _place() -> Path | None:
+    if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _MEMORY_FREE_MIN:
+        return _MEMORY
+    return None
+
+
+def _remove_what_the_dead_left() -> None:
+    """Memory, unlike a disk, is missed: what a killed run could not remove, the next one does."""
+    if not _MEMORY.is_dir():
+        return
+    for left in _MEMORY.glob(f"{_PREFIX}*"):
+        pid = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
