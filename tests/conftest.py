@@ -43,6 +43,8 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 TEMPLATE = "house_template"
 APPLICATION_ROLE = "house_application"
 APPLICATION_PASSWORD = "only for tests"
+LONGEST = ("test_schemathesis", "test_train_segments", "test_mutants", "test_seat_map_stateful")
+"""Files with a test of half a minute."""
 
 _numbers = itertools.count(1)
 
@@ -66,6 +68,12 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"{home} is tested, but it is not part of {CHECKOUT}")
     if config.getoption("--hypothesis-seed") is None:
         hypothesis.core.global_force_seed = random.SystemRandom().randrange(2**32)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take longest come first, so that no process is alone with one in the end."""
+    longest = {f"{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: longest.get(item.path.name, len(longest)))
 
 
 def pytest_report_header() -> str:
