@@ -11,6 +11,7 @@ as long as one chooser of the plan does.
 from __future__ import annotations
 
 from array import array
+from binascii import unhexlify
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -65,8 +66,8 @@ class SeatClass(NamedTuple):
         return bool(self.traits & _RESTRICTED_VIEW)
 
 
-class RowBox(NamedTuple):
-    """The rectangle around the seats of a row, in the plan's hundredths."""
+class SeatBox(NamedTuple):
+    """The rectangle around the seats of a row or a section, in the plan's hundredths."""
 
     x_min: int
     x_max: int
@@ -87,8 +88,10 @@ class PlanTables:
             behind that the lowest sum of ranks has the fewest of them.
         section_rows, section_of_row: rows of each section in plan order, and back.
         section_spans: per section, ``(first, end)`` of its seats, as few as possible.
+        row_slices: per section, the slice of each of its rows.
+        row_boxes, section_boxes: the rectangles around the seats of each.
         row_bounds, row_runs: per row, ``(first, end)`` of its seats, and of each of its runs.
-        row_rank: per row, the lowest ``offer_rank`` in it.
+        row_rank, section_rank: per row and section, the lowest ``offer_rank`` in it.
         ``*_sums``: prefix sums, one entry more than there are seats.
     """
 
@@ -143,16 +146,25 @@ class PlanTables:
         for run in plan.runs:
             runs[run.row_index].append((run.first, run.end))
         self.row_bounds = tuple((row.first, row.end) for row in plan.rows)
+        self.row_slices = tuple(
+            tuple(slice(*self.row_bounds[row]) for row in section) for section in rows
+        )
         self.row_runs = tuple(tuple(each) for each in runs)
         self._row_firsts = [row.first for row in plan.rows]
         self.row_boxes = tuple(
-            RowBox(
+            SeatBox(
                 min(plan.x[row.first : row.end], default=0),
                 max(plan.x[row.first : row.end], default=0),
                 min(plan.y[row.first : row.end], default=0),
                 max(plan.y[row.first : row.end], default=0),
             )
             for row in plan.rows
+        )
+        self.section_boxes = tuple(
+            _around(
+                self.row_boxes[row] for row in section if plan.rows[row].end > plan.rows[row].first
+            )
+            for section in rows
         )
 
     def sections_of(self, classes: Iterable[int]) -> list[int]:
@@ -190,6 +202,9 @@ class PlanTables:
         self.row_rank = tuple(
             min(self.offer_rank[row.first : row.end], default=0) for row in plan.rows
         )
+        self.section_rank = tuple(
+            min(map(self.row_rank.__getitem__, rows)) for rows in self.section_rows
+        )
         seats_of_rank: dict[int, int] = {}
         for rank in self.offer_rank:
             seats_of_rank[rank] = seats_of_rank.get(rank, 0) + 1
@@ -213,19 +228,23 @@ class PlanTables:
         # An empty row starts where the next one does; the last of them is the one with seats.
         return bisect_right(self._row_firsts, seat_index) - 1
 
-    def pattern(self, free: bytes, code_of_class: Sequence[int]) -> bytes:
+    def pattern(
+        self, free: bytes, code_of_class: Sequence[int], first: int = 0, end: int | None = None
+    ) -> bytes:
         """One byte per seat: the code of its class where it is free, 0 where it is not.
+
+        Of the seats from ``first`` to ``end`` (exclusive), or of all.
 
         Shapes:
             free: as ``free_seats`` gives it.
             code_of_class: one code, 1 to 255, per class.
         """
+        free = free[first:end]
         if self._class_bytes is None:
-            return bytes(
-                [code_of_class[k] & sign for k, sign in zip(self.class_of, free, strict=True)]
-            )
+            classes = self.class_of[first:end]
+            return bytes([code_of_class[k] & sign for k, sign in zip(classes, free, strict=True)])
         table = bytes(code_of_class) + bytes(_BYTE_VALUES - len(code_of_class))
-        coded = int.from_bytes(self._class_bytes.translate(table), "little")
+        coded = int.from_bytes(self._class_bytes[first:end].translate(table), "little")
         return (coded & int.from_bytes(free, "little")).to_bytes(len(free), "little")
 
     def best_window(self, starts: SeatSet, seat_count: int) -> int:
@@ -291,6 +310,15 @@ def _free_table(mask: int) -> bytes:
 
 _FLAG_OF_SIGN: Final = bytes(49 if sign else 48 for sign in range(_BYTE_VALUES))
 _SIGN_OF_FLAG: Final = bytes(int(flag == 49) for flag in range(_BYTE_VALUES))
+# What two hexadecimal digits packed into a byte are, as one digit of the next packing: the first
+# has the lower seats. The last one leaves the byte of eight seats.
+_DIGIT_OF_PAIR: Final = bytes(
+    b"0123"[pair >> 4 & 1 | pair << 1 & 2] for pair in range(_BYTE_VALUES)
+)
+_DIGIT_OF_FOUR: Final = bytes(
+    b"0123456789abcdef"[four >> 4 & 3 | four << 2 & 12] for four in range(_BYTE_VALUES)
+)
+_BYTE_OF_EIGHT: Final = bytes(eight >> 4 | eight << 4 & 240 for eight in range(_BYTE_VALUES))
 
 
 def as_seat_set(signs: bytes) -> SeatSet:
@@ -299,7 +327,10 @@ def as_seat_set(signs: bytes) -> SeatSet:
 
 
 def _seat_set(flags: bytes) -> SeatSet:
-    return int(flags[::-1], 2) if flags else 0
+    # ``int(flags[::-1], 2)``, in two thirds of its time: each packing halves the length.
+    pairs = unhexlify(flags + b"0" * (-len(flags) % 8)).translate(_DIGIT_OF_PAIR)
+    fours = unhexlify(pairs).translate(_DIGIT_OF_FOUR)
+    return int.from_bytes(unhexlify(fours).translate(_BYTE_OF_EIGHT), "little")
 
 
 def flags_of(seats: SeatSet) -> str:
@@ -346,6 +377,11 @@ def reaching(seats: SeatSet, seat_count: int) -> SeatSet:
         found |= found >> step
         length += step
     return found
+
+
+def _around(boxes: Iterable[SeatBox]) -> SeatBox:
+    x_min, x_max, y_min, y_max = tuple(zip(*boxes, strict=True)) or ((0,),) * 4
+    return SeatBox(min(x_min), max(x_max), min(y_min), max(y_max))
 
 
 def _as_bytes(values: array[int]) -> bytes | None:

@@ -8,9 +8,11 @@ seat, then nobody alone, then few groups, then the lowest cost.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+from reservation.free_rows import FreeRows
 from reservation.orphan_seats import (
     ORDINARY,
     Demand,
@@ -21,10 +23,11 @@ from reservation.orphan_seats import (
 )
 from reservation.plan_tables import PlanTables
 
-# Equally compact places that are compared by their seats; more would cost more than it gains.
+# Equally compact bands that are compared by their seats; more would cost more than it gains.
 _COMPARED_MAX = 4
-# Places looked at before the search is content with a whole section.
+# Bands looked at before the search is content with a whole section.
 _TRIED_MAX = 128
+_UNSEEN = -1
 
 
 class SeatGroups(NamedTuple):
@@ -48,8 +51,12 @@ class _Piece(NamedTuple):
     options: int
 
 
-class _Place(NamedTuple):
-    """Rows of a section, from position ``start`` on, that have seats enough by their number."""
+class _Band(NamedTuple):
+    """Rows of a section, from position ``start`` on, that have seats enough by their number.
+
+    While nobody has looked at the section yet, one band stands for all of them: ``section`` is
+    then ``_UNSEEN``, ``start`` the section, and no band of it is smaller.
+    """
 
     row_span: int
     cost: int
@@ -60,28 +67,38 @@ class _Place(NamedTuple):
 class GroupSearch:
     """One search for the seats of a demand among those that are free now.
 
+    Sections are looked at one by one, the most promising first, and most of them never.
+
     Shapes:
-        pattern: per seat, which of ``uses`` it has; 0 when it is not free.
+        signs: as ``free_seats`` gives it.
+        code_of_class: per class, which of ``uses`` its free seats have.
         seat_cost, row_cost: what is to be small, of a seat and of a row.
+        section_cost: not above the cost of any row of the section that has seats.
     """
 
     def __init__(
         self,
         tables: PlanTables,
-        pattern: bytes,
+        signs: bytes,
+        code_of_class: Sequence[int],
         uses: tuple[SeatUse, ...],
         demand: Demand,
+        free_rows: FreeRows,
         *,
         avoids_orphans: bool,
         seat_cost: Callable[[int], int],
         row_cost: Callable[[int], int],
+        section_cost: Callable[[int], int],
     ) -> None:
         self._tables: Final = tables
-        self._pattern: Final = pattern
+        self._signs: Final = signs
+        self._code_of_class: Final = code_of_class
         self._demand: Final = demand
         self._wanted: Final = demand.seat_count
+        self._free_rows: Final = free_rows
         self._seat_cost: Final = seat_cost
         self._row_cost: Final = row_cost
+        self._section_cost: Final = section_cost
         self._rules: Final = rules_for(
             uses, demand, avoids_orphans=avoids_orphans, avoids_singles=False
         )
@@ -90,57 +107,84 @@ class GroupSearch:
         )
         # Counting is enough to decide when any seats of the one kind will do.
         self._counting_decides: Final = len(demand.counts) == 1 and not avoids_orphans
-        self._takeable: Final = pattern.translate(_flags_of_step(uses, None))
+        self._takeable_codes: Final = _flags_of_step(uses, None)
         # Of a demand for several kinds, each must be there before anything else is looked at.
         self._kinds: Final = [
-            (count, pattern.translate(_flags_of_step(uses, step)))
+            (count, _flags_of_step(uses, step))
             for count, step in zip(demand.counts, demand.steps, strict=True)
             if len(demand.counts) > 1
         ]
+        # Per seat, which of ``uses`` it has, and whether it may be taken: 0 when it is not free,
+        # and in sections that nobody has looked at.
+        self._pattern: Final = bytearray(len(signs))
+        self._takeable: Final = bytearray(len(signs))
+        self._bands_of_section: Final[dict[int, list[tuple[int, int, int, int]]]] = {}
         self._options_of_row: Final[dict[int, int]] = {}
         self._enough_of_section: Final[dict[int, bool]] = {}
 
     def in_one_section(
         self, sections: Iterable[int], beaten: SeatGroups | None = None
     ) -> SeatGroups | None:
-        """The seats of the most compact place within one of these sections, or None.
+        """The seats of the most compact band within one of these sections, or None.
 
         With ``beaten``, that set is returned unless a better one is found.
         """
-        crowded = [each for each in sections if self._has_seats_for_all(each)]
+        sections = list(sections)
         # Nothing is more compact than one row, and most often there is one.
-        best = self._best_of(self._rows_with_enough(crowded), beaten)
+        with_row = [each for each in sections if self._free_rows.has_row(each)]
+        best = self._best_of([(1, each) for each in with_row], 1, beaten)
         if best is not None and best.row_span == 1:
             return best
-        places = [place for section in crowded for place in self._places_in(section)]
-        best = self._best_of(places, beaten)
+        spans = [(self._free_rows.least_span(each), each) for each in sections]
+        large_enough = [(span, each) for span, each in spans if span is not None]
+        best = self._best_of(large_enough, None, beaten)
         if best is not None:
             return best
-        for section in crowded:
-            if self._is_enough(section):
+        for _, section in large_enough:
+            if self._bands_in(section) and self._is_enough(section):
                 rows = self._rows_of(section)
                 return self._arranged(rows, len(rows))
         return None
 
     def _best_of(
-        self, places: list[tuple[int, int, int, int]], beaten: SeatGroups | None
+        self,
+        sections: Iterable[tuple[int, int]],
+        band_span_max: int | None,
+        beaten: SeatGroups | None,
     ) -> SeatGroups | None:
+        """The best seats of all bands of these sections, or of those that are not too large.
+
+        Shapes:
+            sections: each after the least number of rows that a band of it may have.
+        """
         best = beaten
         tried = compared = 0
-        for place in map(_Place._make, sorted(places)):
-            rows = self._rows_of(place.section)
+        # Plain tuples: there are many, and few are looked at.
+        queue = [(span, self._section_cost(each), _UNSEEN, each) for span, each in sections]
+        heapify(queue)
+        while queue and tried < _TRIED_MAX:
+            row_span, _, section, start = heappop(queue)
+            # After enough comparisons only a smaller band is worth a look.
+            if best is not None and row_span > best.row_span - int(compared >= _COMPARED_MAX):
+                break
+            if section == _UNSEEN:
+                for band in self._bands_in(start):
+                    if band_span_max is None or band[0] <= band_span_max:
+                        heappush(queue, band)
+                continue
+            if self._enough_of_section.get(section) is False:
+                continue
+            rows = self._rows_of(section)
             span_max = len(rows)
             if best is not None:
-                # After enough comparisons only a smaller place is worth a look.
                 span_max = min(span_max, best.row_span - int(compared >= _COMPARED_MAX))
-            if tried == _TRIED_MAX or place.row_span > span_max:
-                break
-            if not self._is_enough(place.section):
+            end = self._grown(rows, start, row_span, span_max)
+            # Seats found here are enough, too: the whole section is gone through only without.
+            if end is None and not self._is_enough(section):
                 continue
             tried += 1
-            end = self._grown(rows, place, span_max)
             if end is not None:
-                found = self._arranged(rows[place.start : end], end - place.start)
+                found = self._arranged(rows[start:end], end - start)
                 best = found if best is None else min(best, found)
                 compared += 1
         return best
@@ -148,6 +192,7 @@ class GroupSearch:
     def anywhere(self) -> SeatGroups | None:
         """Seats from the whole plan in few groups, or None when there are too few."""
         rows = range(len(self._tables.row_runs))
+        self._look_at(0, len(self._pattern))
         if self._takeable.count(1) < self._wanted:
             return None
         # A party needs at most its own size of interchangeable pieces; the cheapest are kept.
@@ -170,7 +215,7 @@ class GroupSearch:
         """
         linked_steps = {use.step for use in self._rules.uses if use.link != ORDINARY}
         linked = [
-            flags
+            self._pattern.translate(flags)
             for step, (_, flags) in zip(self._demand.steps, self._kinds, strict=True)
             if step in linked_steps
         ]
@@ -193,11 +238,19 @@ class GroupSearch:
     def _rows_of(self, section: int) -> tuple[int, ...]:
         return self._tables.section_rows[section]
 
+    def _look_at(self, first: int, end: int) -> None:
+        pattern = self._tables.pattern(self._signs, self._code_of_class, first, end)
+        self._pattern[first:end] = pattern
+        self._takeable[first:end] = pattern.translate(self._takeable_codes)
+
     def _has_seats_for_all(self, section: int) -> bool:
         """Whether the section has seats enough by their number."""
         spans = self._tables.section_spans[section]
-        return _has_count(self._takeable, spans, self._wanted) and all(
-            _has_count(flags, spans, count) for count, flags in self._kinds
+        if sum(self._takeable.count(1, *span) for span in spans) < self._wanted:
+            return False
+        return all(
+            sum(self._pattern[first:end].translate(flags).count(1) for first, end in spans) >= count
+            for count, flags in self._kinds
         )
 
     def _options(self, row: int) -> int:
@@ -215,7 +268,7 @@ class GroupSearch:
         for first, end in self._tables.row_runs[row]:
             if 1 not in self._takeable[first:end]:
                 continue
-            for seats in self._pattern[first:end].split(b"\0"):
+            for seats in bytes(self._pattern[first:end]).split(b"\0"):
                 if seats and 1 in self._takeable[first : first + len(seats)]:
                     found.append((first, seats))
                 first += len(seats) + 1
@@ -239,24 +292,22 @@ class GroupSearch:
                 return position + 1
         return None
 
-    def _rows_with_enough(self, sections: list[int]) -> list[tuple[int, int, int, int]]:
-        """The places that are one row. Plain tuples: there are many, and few are looked at."""
-        bounds, count_between = self._tables.row_bounds, self._takeable.count
-        wanted = self._wanted
-        return [
-            (1, self._row_cost(row), section, start)
-            for section in sections
-            for start, row in enumerate(self._rows_of(section))
-            if count_between(1, *bounds[row]) >= wanted
-        ]
+    def _bands_in(self, section: int) -> list[tuple[int, int, int, int]]:
+        """The bands of the section that have seats enough by their number, per first row."""
+        known = self._bands_of_section.get(section)
+        if known is None:
+            for span in self._tables.section_spans[section]:
+                self._look_at(*span)
+            known = self._counted_bands(section) if self._has_seats_for_all(section) else []
+            self._bands_of_section[section] = known
+        return known
 
-    def _places_in(self, section: int) -> list[tuple[int, int, int, int]]:
-        """The places of the section that have seats enough by their number, per first row."""
+    def _counted_bands(self, section: int) -> list[tuple[int, int, int, int]]:
         rows = self._rows_of(section)
         bounds, count_between = self._tables.row_bounds, self._takeable.count
         counts = [count_between(1, *bounds[row]) for row in rows]
         wanted, row_count = self._wanted, len(rows)
-        places: list[tuple[int, int, int, int]] = []
+        bands: list[tuple[int, int, int, int]] = []
         end, inside = 0, 0
         for start, count in enumerate(counts):
             while inside < wanted and end < row_count:
@@ -265,16 +316,15 @@ class GroupSearch:
             if inside < wanted:
                 break
             if count:
-                places.append((end - start, self._row_cost(rows[start]), section, start))
+                bands.append((end - start, self._row_cost(rows[start]), section, start))
             inside -= count
-        return places
+        return bands
 
-    def _grown(self, rows: Sequence[int], place: _Place, span_max: int) -> int | None:
-        """The end that makes this place large enough, or None when it would span more."""
+    def _grown(self, rows: Sequence[int], start: int, row_span: int, span_max: int) -> int | None:
+        """The end that makes this band large enough, or None when it would span more."""
         if self._counting_decides:
-            return place.start + place.row_span
-        stop = min(len(rows), place.start + span_max)
-        return self._end_of_enough(rows, place.start, stop)
+            return start + row_span
+        return self._end_of_enough(rows, start, min(len(rows), start + span_max))
 
     def _arranged(self, rows: Iterable[int], row_span: int) -> SeatGroups:
         chosen = self._chosen([stretch for row in rows for stretch in self._stretches(row)])
@@ -368,10 +418,3 @@ def _flags_of_step(uses: tuple[SeatUse, ...], step: int | None) -> bytes:
     """A table that turns the codes of seats that add this step, or any, into 1."""
     wanted = [use.step == step if step is not None else use.step > 0 for use in uses]
     return bytes(wanted) + bytes(256 - len(wanted))
-
-
-def _has_count(flags: bytes, spans: Iterable[tuple[int, int]], wanted: int) -> bool:
-    total = 0
-    for first, end in spans:
-        total += flags.count(1, first, end)
-    return total >= wanted

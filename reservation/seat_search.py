@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from reservation.commands import Wish
 from reservation.events import Arrangement
+from reservation.free_rows import FreeRows
 from reservation.orphan_seats import (
     ORDINARY,
     SeatUse,
@@ -80,6 +81,7 @@ class Sight:
         self.tables: Final = tables
         self.signs: Final = free_seats(taken, mask)
         self.free: Final[SeatSet] = as_seat_set(self.signs)
+        self._free_rows: Final[dict[int, FreeRows]] = {}
 
     def free_of(self, classes: Iterable[int]) -> SeatSet:
         """The free seats of these classes."""
@@ -111,18 +113,26 @@ class Sight:
         avoids_orphans: bool,
         seat_cost: Callable[[int], int],
         row_cost: Callable[[int], int],
+        section_cost: Callable[[int], int],
     ) -> GroupSearch:
         """A search for these kinds of seats in several groups."""
         demand = demand_for(tuple(kind.seat_count for kind in kinds))
         uses, code_of_class = uses_for(self.tables.classes, kinds, demand.steps)
+        free_rows = self._free_rows.get(demand.seat_count)
+        if free_rows is None:
+            free_rows = FreeRows(self.tables, self.signs, demand.seat_count)
+            self._free_rows[demand.seat_count] = free_rows
         return GroupSearch(
             self.tables,
-            self.tables.pattern(self.signs, code_of_class),
+            self.signs,
+            code_of_class,
             uses,
             demand,
+            free_rows,
             avoids_orphans=avoids_orphans,
             seat_cost=seat_cost,
             row_cost=row_cost,
+            section_cost=section_cost,
         )
 
 
@@ -250,4 +260,5 @@ class OfferSearch:
             avoids_orphans=avoids_orphans,
             seat_cost=rank.__getitem__,
             row_cost=tables.row_rank.__getitem__,
+            section_cost=tables.section_rank.__getitem__,
         )

@@ -1,0 +1,65 @@
+"""How few rows of a section hold so many free seats, of whatever class: a bound, known quickly.
+
+A party needs at least as many rows as any seats of that number lie in. Most sections are ruled out
+by this, and only what is left is looked at seat by seat (``seat_groups``). It is the same for every
+category and every rule of one question, so it is counted once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain, repeat
+from operator import sub
+from typing import Final
+
+from reservation.plan_tables import PlanTables
+
+_FREE: Final = b"\xff"
+
+
+class FreeRows:
+    """The free seats of every row, counted for a party of ``seat_count``.
+
+    Shapes:
+        signs: as ``free_seats`` gives it.
+    """
+
+    def __init__(self, tables: PlanTables, signs: bytes, seat_count: int) -> None:
+        self._tables: Final = tables
+        self._signs: Final = signs
+        self._seat_count: Final = seat_count
+        self._counts_of_section: Final[dict[int, list[int]]] = {}
+        self._least_span_of_section: Final[dict[int, int | None]] = {}
+
+    def has_row(self, section: int) -> bool:
+        """Whether one row of the section has seats enough."""
+        return max(self._counts(section), default=0) >= self._seat_count
+
+    def least_span(self, section: int) -> int | None:
+        """From the first to the last row of the closest seats, None when the section has too few.
+
+        Units:
+            In rows: 1 when they are in one.
+        """
+        if section not in self._least_span_of_section:
+            self._least_span_of_section[section] = self._counted_span(section)
+        return self._least_span_of_section[section]
+
+    def _counted_span(self, section: int) -> int | None:
+        if self.has_row(section):
+            return 1
+        counts, others = self._counts(section), self._seat_count - 1
+        if sum(counts) <= others:
+            return None
+        # The position of its row, for every free seat: those of a party are so many apart.
+        rows = list(chain.from_iterable(map(repeat, range(len(counts)), counts)))
+        spans: Iterable[int] = map(sub, rows[others:], rows)
+        return 1 + min(spans)
+
+    def _counts(self, section: int) -> list[int]:
+        known = self._counts_of_section.get(section)
+        if known is None:
+            # Without a line of Python per row: there are thousands.
+            rows = map(self._signs.__getitem__, self._tables.row_slices[section])
+            known = self._counts_of_section[section] = list(map(bytes.count, rows, repeat(_FREE)))
+        return known
