@@ -8,13 +8,11 @@ category and every rule of one question, so it is counted once.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain, repeat
+from itertools import chain, compress, count, islice, repeat
 from operator import sub
 from typing import Final
 
 from reservation.plan_tables import PlanTables
-
-_FREE: Final = b"\xff"
 
 
 class FreeRows:
@@ -22,18 +20,22 @@ class FreeRows:
 
     Shapes:
         signs: as ``free_seats`` gives it.
+        with_row: the sections of which one row has seats enough.
     """
 
     def __init__(self, tables: PlanTables, signs: bytes, seat_count: int) -> None:
-        self._tables: Final = tables
-        self._signs: Final = signs
         self._seat_count: Final = seat_count
-        self._counts_of_section: Final[dict[int, list[int]]] = {}
+        counts = iter(tables.free_per_row(signs))
+        self._counts_of_section: Final = [
+            list(islice(counts, len(rows))) for rows in tables.section_rows
+        ]
+        self.with_row: Final = frozenset(
+            compress(
+                count(),
+                map(seat_count.__le__, map(max, self._counts_of_section)),
+            )
+        )
         self._least_span_of_section: Final[dict[int, int | None]] = {}
-
-    def has_row(self, section: int) -> bool:
-        """Whether one row of the section has seats enough."""
-        return max(self._counts(section), default=0) >= self._seat_count
 
     def least_span(self, section: int) -> int | None:
         """From the first to the last row of the closest seats, None when the section has too few.
@@ -46,20 +48,12 @@ class FreeRows:
         return self._least_span_of_section[section]
 
     def _counted_span(self, section: int) -> int | None:
-        if self.has_row(section):
+        if section in self.with_row:
             return 1
-        counts, others = self._counts(section), self._seat_count - 1
+        counts, others = self._counts_of_section[section], self._seat_count - 1
         if sum(counts) <= others:
             return None
         # The position of its row, for every free seat: those of a party are so many apart.
         rows = list(chain.from_iterable(map(repeat, range(len(counts)), counts)))
         spans: Iterable[int] = map(sub, rows[others:], rows)
         return 1 + min(spans)
-
-    def _counts(self, section: int) -> list[int]:
-        known = self._counts_of_section.get(section)
-        if known is None:
-            # Without a line of Python per row: there are thousands.
-            rows = map(self._signs.__getitem__, self._tables.row_slices[section])
-            known = self._counts_of_section[section] = list(map(bytes.count, rows, repeat(_FREE)))
-        return known

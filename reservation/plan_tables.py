@@ -13,10 +13,10 @@ from __future__ import annotations
 from array import array
 from binascii import unhexlify
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate, compress, islice
-from operator import sub
+from itertools import accumulate, chain, compress, islice
+from operator import itemgetter, sub
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -88,7 +88,6 @@ class PlanTables:
             behind that the lowest sum of ranks has the fewest of them.
         section_rows, section_of_row: rows of each section in plan order, and back.
         section_spans: per section, ``(first, end)`` of its seats, as few as possible.
-        row_slices: per section, the slice of each of its rows.
         row_boxes, section_boxes: the rectangles around the seats of each.
         row_bounds, row_runs: per row, ``(first, end)`` of its seats, and of each of its runs.
         row_rank, section_rank: per row and section, the lowest ``offer_rank`` in it.
@@ -146,11 +145,21 @@ class PlanTables:
         for run in plan.runs:
             runs[run.row_index].append((run.first, run.end))
         self.row_bounds = tuple((row.first, row.end) for row in plan.rows)
-        self.row_slices = tuple(
-            tuple(slice(*self.row_bounds[row]) for row in section) for section in rows
-        )
         self.row_runs = tuple(tuple(each) for each in runs)
         self._row_firsts = [row.first for row in plan.rows]
+        self._counts_in_bytes = max((row.end - row.first for row in plan.rows), default=0) < 256
+        self._ones = int.from_bytes(b"\1" * plan.seat_count, "little")
+        self._doublings = tuple(_doublings(plan)) if self._counts_in_bytes else ()
+        # A row without seats has those behind the last one; two of them, or it is no tuple.
+        nowhere = plan.seat_count
+        self._counts_by_section = itemgetter(
+            nowhere,
+            nowhere,
+            *(
+                plan.rows[row].first if plan.rows[row].end > plan.rows[row].first else nowhere
+                for row in chain.from_iterable(rows)
+            ),
+        )
         self.row_boxes = tuple(
             SeatBox(
                 min(plan.x[row.first : row.end], default=0),
@@ -246,6 +255,25 @@ class PlanTables:
         table = bytes(code_of_class) + bytes(_BYTE_VALUES - len(code_of_class))
         coded = int.from_bytes(self._class_bytes[first:end].translate(table), "little")
         return (coded & int.from_bytes(free, "little")).to_bytes(len(free), "little")
+
+    def free_per_row(self, free: bytes) -> Sequence[int]:
+        """How many seats of each row are free, section after section.
+
+        Shapes:
+            free: as ``free_seats`` gives it.
+        """
+        if not self._counts_in_bytes:
+            rows = map(self.row_bounds.__getitem__, chain.from_iterable(self.section_rows))
+            return [free.count(255, *row) for row in rows]
+        # Every seat counts itself, then also what its neighbour has counted, then also what the
+        # second next has, the fourth next, ...: the first seat of a row has then counted the row.
+        counts = int.from_bytes(free, "little") & self._ones
+        for distance_bits, within_row in self._doublings:
+            counts += counts >> distance_bits & within_row
+        by_section: tuple[int, ...] = self._counts_by_section(
+            counts.to_bytes(len(free) + 1, "little")
+        )
+        return by_section[2:]
 
     def best_window(self, starts: SeatSet, seat_count: int) -> int:
         """Of these starts of windows the one with the lowest worst ``offer_rank``.
@@ -401,6 +429,20 @@ def _linked(plan: SeatingPlan, joins: Callable[[int], bool]) -> SeatSet:
             if joins(left):
                 flags[left] = 49
     return _seat_set(bytes(flags))
+
+
+def _doublings(plan: SeatingPlan) -> Iterator[tuple[int, int]]:
+    """Per power of two: eight times it, and a byte for each seat that has such a one behind it."""
+    longest = max((row.end - row.first for row in plan.rows), default=0)
+    distance = 1
+    while distance < longest:
+        marks = [
+            b"\xff" * max(0, row.end - row.first - distance)
+            + bytes(min(distance, row.end - row.first))
+            for row in plan.rows
+        ]
+        yield 8 * distance, int.from_bytes(b"".join(marks), "little")
+        distance *= 2
 
 
 def _sums(values: Iterable[int]) -> array[int]:

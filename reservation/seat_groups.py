@@ -7,9 +7,10 @@ seat, then nobody alone, then few groups, then the lowest cost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
 from reservation.free_rows import FreeRows
@@ -131,8 +132,8 @@ class GroupSearch:
         """
         sections = list(sections)
         # Nothing is more compact than one row, and most often there is one.
-        with_row = [each for each in sections if self._free_rows.has_row(each)]
-        best = self._best_of([(1, each) for each in with_row], 1, beaten)
+        with_row = self._free_rows.with_row
+        best = self._best_of([(1, each) for each in sections if each in with_row], 1, beaten)
         if best is not None and best.row_span == 1:
             return best
         spans = [(self._free_rows.least_span(each), each) for each in sections]
@@ -143,7 +144,7 @@ class GroupSearch:
         for _, section in large_enough:
             if self._bands_in(section) and self._is_enough(section):
                 rows = self._rows_of(section)
-                return self._arranged(rows, len(rows))
+                return self._arranged(self._stretches_of(rows), len(rows))
         return None
 
     def _best_of(
@@ -184,20 +185,21 @@ class GroupSearch:
                 continue
             tried += 1
             if end is not None:
-                found = self._arranged(rows[start:end], end - start)
-                best = found if best is None else min(best, found)
                 compared += 1
+                stretches = self._stretches_of(rows[start:end])
+                if best is None or self._may_be_better(stretches, end - start, best):
+                    found = self._arranged(stretches, end - start)
+                    best = found if best is None else min(best, found)
         return best
 
     def anywhere(self) -> SeatGroups | None:
         """Seats from the whole plan in few groups, or None when there are too few."""
-        rows = range(len(self._tables.row_runs))
         self._look_at(0, len(self._pattern))
         if self._takeable.count(1) < self._wanted:
             return None
         # A party needs at most its own size of interchangeable pieces; the cheapest are kept.
         alike: dict[bytes, list[tuple[int, int]]] = {}
-        for row in self._rows_for_all_kinds() if self._kinds else rows:
+        for row in self._rows_for_all_kinds() if self._kinds else self._rows_with_seats():
             for first, seats in self._stretches(row):
                 alike.setdefault(seats, []).append((self._stretch_cost(first, seats), first))
         stretches: list[tuple[int, bytes]] = []
@@ -206,6 +208,14 @@ class GroupSearch:
             stretches.extend((first, seats) for _, first in costs[: self._wanted])
         chosen = self._chosen(stretches)
         return None if chosen is None else self._judged(chosen, 0)
+
+    def _rows_with_seats(self) -> Iterator[int]:
+        """The rows that have a seat to take; of a house that is nearly sold out they are few."""
+        seat = self._takeable.find(1)
+        while seat >= 0:
+            row = self._tables.row_of(seat)
+            yield row
+            seat = self._takeable.find(1, self._tables.row_bounds[row][1])
 
     def _rows_for_all_kinds(self) -> list[int]:
         """Rows that hold a demand for several kinds, or none when the whole plan does not.
@@ -326,8 +336,21 @@ class GroupSearch:
             return start + row_span
         return self._end_of_enough(rows, start, min(len(rows), start + span_max))
 
-    def _arranged(self, rows: Iterable[int], row_span: int) -> SeatGroups:
-        chosen = self._chosen([stretch for row in rows for stretch in self._stretches(row)])
+    def _stretches_of(self, rows: Iterable[int]) -> list[tuple[int, bytes]]:
+        return [stretch for row in rows for stretch in self._stretches(row)]
+
+    def _may_be_better(
+        self, stretches: list[tuple[int, bytes]], row_span: int, best: SeatGroups
+    ) -> bool:
+        """Whether seats of these stretches may be better: seldom, and quicker known than found."""
+        lengths = sorted([len(seats) for _, seats in stretches], reverse=True)
+        alone_count = max(0, self._wanted - sum(each for each in lengths if each > 1))
+        # If every seat of the longest stretches could be had.
+        group_count = 1 + bisect_left(list(accumulate(lengths)), self._wanted)
+        return (row_span, alone_count, group_count) <= best[:3]
+
+    def _arranged(self, stretches: list[tuple[int, bytes]], row_span: int) -> SeatGroups:
+        chosen = self._chosen(stretches)
         assert chosen is not None, "these rows were found to be enough"
         return self._judged(chosen, row_span)
 
@@ -389,18 +412,21 @@ class GroupSearch:
     def _placed(self, rules: StretchRules, piece: _Piece, tally: int) -> list[int]:
         """The cheapest block of the piece that makes up the tally, or several when none does."""
         length = self._demand.seats_of(tally)
-        candidates = [
-            (max(costs), sum(costs), start)
+        starts = [
+            start
             for start in range(len(piece.seats) - length + 1)
             if self._is_block(rules, piece.seats, start, length, tally)
-            for costs in [
-                [self._seat_cost(piece.first + start + offset) for offset in range(length)]
-            ]
         ]
-        if candidates:
-            first = piece.first + min(candidates)[2]
-            return list(range(first, first + length))
-        return [piece.first + position for position in rules.place(piece.seats, tally)]
+        if not starts:
+            return [piece.first + position for position in rules.place(piece.seats, tally)]
+        first = piece.first + starts[0]
+        if len(starts) > 1:
+            costs = list(map(self._seat_cost, range(piece.first, piece.first + len(piece.seats))))
+            blocks = [costs[start : start + length] for start in starts]
+            first += (
+                min(zip(map(max, blocks), map(sum, blocks), starts, strict=True))[2] - starts[0]
+            )
+        return list(range(first, first + length))
 
     @staticmethod
     def _is_block(rules: StretchRules, seats: bytes, start: int, length: int, tally: int) -> bool:
