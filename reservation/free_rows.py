@@ -37,6 +37,11 @@ class FreeRows:
         )
         self._least_span_of_section: Final[dict[int, int | None]] = {}
 
+    def rows_in(self, section: int) -> list[int]:
+        """The positions in the section of its rows that have seats enough."""
+        counts, seat_count = self._counts_of_section[section], self._seat_count
+        return [start for start, free in enumerate(counts) if free >= seat_count]
+
     def least_span(self, section: int) -> int | None:
         """From the first to the last row of the closest seats, None when the section has too few.
 

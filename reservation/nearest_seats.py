@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -137,7 +137,7 @@ class NearestSearch:
         return sorted(self._tables.class_of[start : start + self._count]) == self._classes
 
     def _apart(
-        self, sections: Iterable[int] | None, avoids_orphans: bool
+        self, sections: Sequence[int] | None, avoids_orphans: bool
     ) -> tuple[int, ...] | None:
         search = self._searches.get(avoids_orphans)
         if search is None:

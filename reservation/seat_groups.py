@@ -8,7 +8,7 @@ seat, then nobody alone, then few groups, then the lowest cost.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
@@ -23,6 +23,7 @@ from reservation.orphan_seats import (
     rules_for,
 )
 from reservation.plan_tables import PlanTables
+from reservation.wanted_seats import WantedSeats
 
 # Equally compact bands that are compared by their seats; more would cost more than it gains.
 _COMPARED_MAX = 4
@@ -52,17 +53,13 @@ class _Piece(NamedTuple):
     options: int
 
 
-class _Band(NamedTuple):
-    """Rows of a section, from position ``start`` on, that have seats enough by their number.
+_Band = tuple[int, int, int, int]
+"""Rows of a section that have seats enough by their number: ``(row_span, cost, section, start)``.
 
-    While nobody has looked at the section yet, one band stands for all of them: ``section`` is
-    then ``_UNSEEN``, ``start`` the section, and no band of it is smaller.
-    """
-
-    row_span: int
-    cost: int
-    section: int
-    start: int
+They begin at position ``start`` of the section; ``cost`` is that of the first row. A section that
+nobody has looked at is in the queue as ``(row_span, cost, _UNSEEN, section)``, and no band of it is
+smaller. Plain tuples, because there are many, and few are looked at.
+"""
 
 
 class GroupSearch:
@@ -71,8 +68,7 @@ class GroupSearch:
     Sections are looked at one by one, the most promising first, and most of them never.
 
     Shapes:
-        signs: as ``free_seats`` gives it.
-        code_of_class: per class, which of ``uses`` its free seats have.
+        seats, free_rows: both for this demand.
         seat_cost, row_cost: what is to be small, of a seat and of a row.
         section_cost: not above the cost of any row of the section that has seats.
     """
@@ -80,11 +76,10 @@ class GroupSearch:
     def __init__(
         self,
         tables: PlanTables,
-        signs: bytes,
-        code_of_class: Sequence[int],
+        seats: WantedSeats,
+        free_rows: FreeRows,
         uses: tuple[SeatUse, ...],
         demand: Demand,
-        free_rows: FreeRows,
         *,
         avoids_orphans: bool,
         seat_cost: Callable[[int], int],
@@ -92,11 +87,10 @@ class GroupSearch:
         section_cost: Callable[[int], int],
     ) -> None:
         self._tables: Final = tables
-        self._signs: Final = signs
-        self._code_of_class: Final = code_of_class
+        self._seats: Final = seats
+        self._free_rows: Final = free_rows
         self._demand: Final = demand
         self._wanted: Final = demand.seat_count
-        self._free_rows: Final = free_rows
         self._seat_cost: Final = seat_cost
         self._row_cost: Final = row_cost
         self._section_cost: Final = section_cost
@@ -108,70 +102,56 @@ class GroupSearch:
         )
         # Counting is enough to decide when any seats of the one kind will do.
         self._counting_decides: Final = len(demand.counts) == 1 and not avoids_orphans
-        self._takeable_codes: Final = _flags_of_step(uses, None)
-        # Of a demand for several kinds, each must be there before anything else is looked at.
-        self._kinds: Final = [
-            (count, _flags_of_step(uses, step))
-            for count, step in zip(demand.counts, demand.steps, strict=True)
-            if len(demand.counts) > 1
-        ]
-        # Per seat, which of ``uses`` it has, and whether it may be taken: 0 when it is not free,
-        # and in sections that nobody has looked at.
-        self._pattern: Final = bytearray(len(signs))
-        self._takeable: Final = bytearray(len(signs))
-        self._bands_of_section: Final[dict[int, list[tuple[int, int, int, int]]]] = {}
+        self._is_of_one_kind: Final = len(demand.counts) == 1
+        self._bands_of_section: Final[dict[int, list[_Band]]] = {}
         self._options_of_row: Final[dict[int, int]] = {}
         self._enough_of_section: Final[dict[int, bool]] = {}
 
     def in_one_section(
-        self, sections: Iterable[int], beaten: SeatGroups | None = None
+        self, sections: Sequence[int], beaten: SeatGroups | None = None
     ) -> SeatGroups | None:
         """The seats of the most compact band within one of these sections, or None.
 
         With ``beaten``, that set is returned unless a better one is found.
         """
-        sections = list(sections)
         # Nothing is more compact than one row, and most often there is one.
-        with_row = self._free_rows.with_row
-        best = self._best_of([(1, each) for each in sections if each in with_row], 1, beaten)
+        best = self._best_of(sections, beaten, in_one_row=True)
         if best is not None and best.row_span == 1:
             return best
-        spans = [(self._free_rows.least_span(each), each) for each in sections]
-        large_enough = [(span, each) for span, each in spans if span is not None]
-        best = self._best_of(large_enough, None, beaten)
+        best = self._best_of(sections, beaten, in_one_row=False)
         if best is not None:
             return best
-        for _, section in large_enough:
+        for section in sections:
             if self._bands_in(section) and self._is_enough(section):
                 rows = self._rows_of(section)
                 return self._arranged(self._stretches_of(rows), len(rows))
         return None
 
     def _best_of(
-        self,
-        sections: Iterable[tuple[int, int]],
-        band_span_max: int | None,
-        beaten: SeatGroups | None,
+        self, sections: Iterable[int], beaten: SeatGroups | None, *, in_one_row: bool
     ) -> SeatGroups | None:
-        """The best seats of all bands of these sections, or of those that are not too large.
-
-        Shapes:
-            sections: each after the least number of rows that a band of it may have.
-        """
+        """The best seats of the bands of these sections, or of those that are one row."""
         best = beaten
         tried = compared = 0
-        # Plain tuples: there are many, and few are looked at.
-        queue = [(span, self._section_cost(each), _UNSEEN, each) for span, each in sections]
+        with_row = self._free_rows.with_row
+        queue: list[_Band] = [
+            (1 if section in with_row else 2, self._section_cost(section), _UNSEEN, section)
+            for section in sections
+            if section in with_row or not in_one_row
+        ]
         heapify(queue)
         while queue and tried < _TRIED_MAX:
-            row_span, _, section, start = heappop(queue)
+            row_span, cost, section, start = heappop(queue)
             # After enough comparisons only a smaller band is worth a look.
             if best is not None and row_span > best.row_span - int(compared >= _COMPARED_MAX):
                 break
             if section == _UNSEEN:
-                for band in self._bands_in(start):
-                    if band_span_max is None or band[0] <= band_span_max:
-                        heappush(queue, band)
+                for band in (
+                    self._rows_in(start) if in_one_row else self._seen(row_span, cost, start)
+                ):
+                    heappush(queue, band)
+                continue
+            if in_one_row and not self._has_row(section, start):
                 continue
             if self._enough_of_section.get(section) is False:
                 continue
@@ -180,7 +160,7 @@ class GroupSearch:
             if best is not None:
                 span_max = min(span_max, best.row_span - int(compared >= _COMPARED_MAX))
             end = self._grown(rows, start, row_span, span_max)
-            # Seats found here are enough, too: the whole section is gone through only without.
+            # Where seats are found there are enough; without, the whole section is gone through.
             if end is None and not self._is_enough(section):
                 continue
             tried += 1
@@ -192,15 +172,33 @@ class GroupSearch:
                     best = found if best is None else min(best, found)
         return best
 
+    def _rows_in(self, section: int) -> list[_Band]:
+        """The bands of one row with seats enough, if any free seat would do."""
+        rows = self._rows_of(section)
+        starts = self._free_rows.rows_in(section)
+        return [(1, self._row_cost(rows[start]), section, start) for start in starts]
+
+    def _has_row(self, section: int, start: int) -> bool:
+        if not self._is_of_one_kind and not self._bands_in(section):
+            return False
+        return self._seats.in_row(self._rows_of(section)[start]) >= self._wanted
+
+    def _seen(self, row_span: int, cost: int, section: int) -> list[_Band]:
+        """What a section is in the queue that was there as bands of so many rows."""
+        least_span = self._free_rows.least_span(section)
+        if least_span is not None and least_span > row_span:
+            return [(least_span, cost, _UNSEEN, section)]
+        return self._bands_in(section)
+
     def anywhere(self) -> SeatGroups | None:
         """Seats from the whole plan in few groups, or None when there are too few."""
-        self._look_at(0, len(self._pattern))
-        if self._takeable.count(1) < self._wanted:
-            return None
+        rows = self._seats.rows()
+        if not self._is_of_one_kind and rows:
+            rows = self._rows_for_all_kinds()
         # A party needs at most its own size of interchangeable pieces; the cheapest are kept.
         alike: dict[bytes, list[tuple[int, int]]] = {}
-        for row in self._rows_for_all_kinds() if self._kinds else self._rows_with_seats():
-            for first, seats in self._stretches(row):
+        for row in rows:
+            for first, seats in self._seats.stretches(row):
                 alike.setdefault(seats, []).append((self._stretch_cost(first, seats), first))
         stretches: list[tuple[int, bytes]] = []
         for seats, costs in alike.items():
@@ -209,14 +207,6 @@ class GroupSearch:
         chosen = self._chosen(stretches)
         return None if chosen is None else self._judged(chosen, 0)
 
-    def _rows_with_seats(self) -> Iterator[int]:
-        """The rows that have a seat to take; of a house that is nearly sold out they are few."""
-        seat = self._takeable.find(1)
-        while seat >= 0:
-            row = self._tables.row_of(seat)
-            yield row
-            seat = self._takeable.find(1, self._tables.row_bounds[row][1])
-
     def _rows_for_all_kinds(self) -> list[int]:
         """Rows that hold a demand for several kinds, or none when the whole plan does not.
 
@@ -224,18 +214,10 @@ class GroupSearch:
         others; when the former have too few such seats, the latter cannot help.
         """
         linked_steps = {use.step for use in self._rules.uses if use.link != ORDINARY}
-        linked = [
-            self._pattern.translate(flags)
-            for step, (_, flags) in zip(self._demand.steps, self._kinds, strict=True)
-            if step in linked_steps
-        ]
-        others: list[int] = []
-        first_rows: list[int] = []
-        for row, (first, end) in enumerate(self._tables.row_bounds):
-            has_linked = any(flags.find(1, first, end) >= 0 for flags in linked)
-            (first_rows if has_linked else others).append(row)
+        linked = self._seats.rows_with_linked()
+        others = sorted(set(range(len(self._tables.row_bounds))).difference(linked))
         tallies, chosen = 1, []
-        for rows in (first_rows, others):
+        for rows in (linked, others):
             for row in sorted(rows, key=self._row_cost):
                 chosen.append(row)
                 tallies = add_tallies(tallies, self._options(row), self._demand.bound)
@@ -248,41 +230,14 @@ class GroupSearch:
     def _rows_of(self, section: int) -> tuple[int, ...]:
         return self._tables.section_rows[section]
 
-    def _look_at(self, first: int, end: int) -> None:
-        pattern = self._tables.pattern(self._signs, self._code_of_class, first, end)
-        self._pattern[first:end] = pattern
-        self._takeable[first:end] = pattern.translate(self._takeable_codes)
-
-    def _has_seats_for_all(self, section: int) -> bool:
-        """Whether the section has seats enough by their number."""
-        spans = self._tables.section_spans[section]
-        if sum(self._takeable.count(1, *span) for span in spans) < self._wanted:
-            return False
-        return all(
-            sum(self._pattern[first:end].translate(flags).count(1) for first, end in spans) >= count
-            for count, flags in self._kinds
-        )
-
     def _options(self, row: int) -> int:
         known = self._options_of_row.get(row)
         if known is None:
             known = 1
-            for _, seats in self._stretches(row):
+            for _, seats in self._seats.stretches(row):
                 known = add_tallies(known, self._rules.options(seats), self._demand.bound)
             self._options_of_row[row] = known
         return known
-
-    def _stretches(self, row: int) -> list[tuple[int, bytes]]:
-        """The stretches of a row that have a seat to take, each with its first seat."""
-        found: list[tuple[int, bytes]] = []
-        for first, end in self._tables.row_runs[row]:
-            if 1 not in self._takeable[first:end]:
-                continue
-            for seats in bytes(self._pattern[first:end]).split(b"\0"):
-                if seats and 1 in self._takeable[first : first + len(seats)]:
-                    found.append((first, seats))
-                first += len(seats) + 1
-        return found
 
     def _is_enough(self, section: int) -> bool:
         """Whether a section with seats enough also has them in the numbers that are allowed."""
@@ -302,22 +257,19 @@ class GroupSearch:
                 return position + 1
         return None
 
-    def _bands_in(self, section: int) -> list[tuple[int, int, int, int]]:
+    def _bands_in(self, section: int) -> list[_Band]:
         """The bands of the section that have seats enough by their number, per first row."""
         known = self._bands_of_section.get(section)
         if known is None:
-            for span in self._tables.section_spans[section]:
-                self._look_at(*span)
-            known = self._counted_bands(section) if self._has_seats_for_all(section) else []
+            has_enough = self._free_rows.least_span(section) is not None
+            known = self._counted_bands(section) if has_enough else []
             self._bands_of_section[section] = known
         return known
 
-    def _counted_bands(self, section: int) -> list[tuple[int, int, int, int]]:
-        rows = self._rows_of(section)
-        bounds, count_between = self._tables.row_bounds, self._takeable.count
-        counts = [count_between(1, *bounds[row]) for row in rows]
-        wanted, row_count = self._wanted, len(rows)
-        bands: list[tuple[int, int, int, int]] = []
+    def _counted_bands(self, section: int) -> list[_Band]:
+        rows, counts = self._rows_of(section), self._seats.per_row(section)
+        wanted, row_count = self._wanted, len(counts)
+        bands: list[_Band] = []
         end, inside = 0, 0
         for start, count in enumerate(counts):
             while inside < wanted and end < row_count:
@@ -337,7 +289,7 @@ class GroupSearch:
         return self._end_of_enough(rows, start, min(len(rows), start + span_max))
 
     def _stretches_of(self, rows: Iterable[int]) -> list[tuple[int, bytes]]:
-        return [stretch for row in rows for stretch in self._stretches(row)]
+        return [stretch for row in rows for stretch in self._seats.stretches(row)]
 
     def _may_be_better(
         self, stretches: list[tuple[int, bytes]], row_span: int, best: SeatGroups
@@ -438,9 +390,3 @@ class GroupSearch:
             (left == 1 and rules.uses[seats[0]].may_be_orphan)
             or (right == 1 and rules.uses[seats[-1]].may_be_orphan)
         )
-
-
-def _flags_of_step(uses: tuple[SeatUse, ...], step: int | None) -> bytes:
-    """A table that turns the codes of seats that add this step, or any, into 1."""
-    wanted = [use.step == step if step is not None else use.step > 0 for use in uses]
-    return bytes(wanted) + bytes(256 - len(wanted))

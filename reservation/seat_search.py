@@ -25,6 +25,7 @@ from reservation.plan_tables import (
 )
 from reservation.seat_groups import GroupSearch
 from reservation.show import OrphanRule
+from reservation.wanted_seats import WantedSeats
 
 _NOT_FREE: Final = SeatUse(0, may_be_orphan=False)
 _OTHER_ORDINARY: Final = SeatUse(0, may_be_orphan=True)
@@ -124,11 +125,10 @@ class Sight:
             self._free_rows[demand.seat_count] = free_rows
         return GroupSearch(
             self.tables,
-            self.signs,
-            code_of_class,
+            WantedSeats(self.tables, self.signs, code_of_class, uses, demand),
+            free_rows,
             uses,
             demand,
-            free_rows,
             avoids_orphans=avoids_orphans,
             seat_cost=seat_cost,
             row_cost=row_cost,
