@@ -80,6 +80,7 @@ class PlanTables:
 
     Shapes:
         classes, class_of: the seat classes, and the class of each seat.
+        classes_of_row: per row, one bit for each class that it has a seat of.
         linked: seats whose next seat is their neighbour (in the same run).
         linked_in_category: the same, where both seats are also of one category.
         special: the accessible and the companion seats. accessible: the accessible ones.
@@ -140,6 +141,10 @@ class PlanTables:
         self._section_classes = tuple(
             {k for first, end in spans for k in self.class_of[first:end]}
             for spans in self.section_spans
+        )
+        self.classes_of_row = tuple(
+            sum(1 << index for index in set(self.class_of[row.first : row.end]))
+            for row in plan.rows
         )
         runs: list[list[tuple[int, int]]] = [[] for _ in plan.rows]
         for run in plan.runs:

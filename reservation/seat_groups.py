@@ -174,9 +174,12 @@ class GroupSearch:
 
     def _rows_in(self, section: int) -> list[_Band]:
         """The bands of one row with seats enough, if any free seat would do."""
-        rows = self._rows_of(section)
-        starts = self._free_rows.rows_in(section)
-        return [(1, self._row_cost(rows[start]), section, start) for start in starts]
+        rows, may_be_in = self._rows_of(section), self._seats.may_be_in
+        return [
+            (1, self._row_cost(rows[start]), section, start)
+            for start in self._free_rows.rows_in(section)
+            if may_be_in(rows[start])
+        ]
 
     def _has_row(self, section: int, start: int) -> bool:
         if not self._is_of_one_kind and not self._bands_in(section):
@@ -324,11 +327,11 @@ class GroupSearch:
 
     def _chosen(self, stretches: list[tuple[int, bytes]]) -> list[int] | None:
         """Seats that make up the demand: nobody alone if that can be, and large groups first."""
-        for rules in (self._rules_without_singles, self._rules):
-            seats = self._chosen_by(rules, stretches)
-            if seats is not None:
-                return seats
-        return None
+        in_company = sum([len(seats) for _, seats in stretches if len(seats) > 1])
+        chosen = None
+        if in_company >= self._wanted:
+            chosen = self._chosen_by(self._rules_without_singles, stretches)
+        return self._chosen_by(self._rules, stretches) if chosen is None else chosen
 
     def _chosen_by(
         self, rules: StretchRules, stretches: list[tuple[int, bytes]]
@@ -363,30 +366,28 @@ class GroupSearch:
 
     def _placed(self, rules: StretchRules, piece: _Piece, tally: int) -> list[int]:
         """The cheapest block of the piece that makes up the tally, or several when none does."""
-        length = self._demand.seats_of(tally)
+        length, seats = self._demand.seats_of(tally), piece.seats
+        steps = [rules.uses[code].step for code in seats]
+        blocks = [steps[start : start + length] for start in range(len(seats) - length + 1)]
         starts = [
             start
-            for start in range(len(piece.seats) - length + 1)
-            if self._is_block(rules, piece.seats, start, length, tally)
+            for start, block in enumerate(blocks)
+            if 0 not in block
+            and sum(block) == tally
+            and not (rules.avoids_orphans and self._leaves_orphan(rules, seats, start, length))
         ]
         if not starts:
-            return [piece.first + position for position in rules.place(piece.seats, tally)]
-        first = piece.first + starts[0]
+            return [piece.first + position for position in rules.place(seats, tally)]
+        start = starts[0]
         if len(starts) > 1:
-            costs = list(map(self._seat_cost, range(piece.first, piece.first + len(piece.seats))))
-            blocks = [costs[start : start + length] for start in starts]
-            first += (
-                min(zip(map(max, blocks), map(sum, blocks), starts, strict=True))[2] - starts[0]
-            )
-        return list(range(first, first + length))
+            costs = list(map(self._seat_cost, range(piece.first, piece.first + len(seats))))
+            chosen = [costs[start : start + length] for start in starts]
+            start = min(zip(map(max, chosen), map(sum, chosen), starts, strict=True))[2]
+        return list(range(piece.first + start, piece.first + start + length))
 
     @staticmethod
-    def _is_block(rules: StretchRules, seats: bytes, start: int, length: int, tally: int) -> bool:
-        uses = [rules.uses[code] for code in seats[start : start + length]]
-        if sum(use.step for use in uses) != tally or not all(use.step for use in uses):
-            return False
+    def _leaves_orphan(rules: StretchRules, seats: bytes, start: int, length: int) -> bool:
         left, right = start, len(seats) - start - length
-        return not rules.avoids_orphans or not (
-            (left == 1 and rules.uses[seats[0]].may_be_orphan)
-            or (right == 1 and rules.uses[seats[-1]].may_be_orphan)
+        return (left == 1 and rules.uses[seats[0]].may_be_orphan) or (
+            right == 1 and rules.uses[seats[-1]].may_be_orphan
         )

@@ -42,7 +42,14 @@ class WantedSeats:
             for count, step in zip(demand.counts, demand.steps, strict=True)
             if len(demand.counts) > 1
         ]
+        self._classes: Final = sum(
+            1 << index for index, code in enumerate(code_of_class) if self._is_wanted[code]
+        )
         self._stretches_of_row: Final[dict[int, list[Stretch]]] = {}
+
+    def may_be_in(self, row: int) -> bool:
+        """Whether the row has a seat, free or not, of a class that may be taken."""
+        return bool(self._tables.classes_of_row[row] & self._classes)
 
     def in_row(self, row: int) -> int:
         """How many seats of the row may be taken."""
