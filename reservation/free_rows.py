@@ -8,7 +8,7 @@ category and every rule of one question, so it is counted once.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain, compress, count, islice, repeat
+from itertools import chain, islice, repeat
 from operator import sub
 from typing import Final
 
@@ -20,7 +20,8 @@ class FreeRows:
 
     Shapes:
         signs: as ``free_seats`` gives it.
-        with_row: the sections of which one row has seats enough.
+        bounds: per section, how many rows it takes if all are as free as its freest one: 1 when
+            one row has seats enough, None when there is no free seat.
     """
 
     def __init__(self, tables: PlanTables, signs: bytes, seat_count: int) -> None:
@@ -29,12 +30,10 @@ class FreeRows:
         self._counts_of_section: Final = [
             list(islice(counts, len(rows))) for rows in tables.section_rows
         ]
-        self.with_row: Final = frozenset(
-            compress(
-                count(),
-                map(seat_count.__le__, map(max, self._counts_of_section)),
-            )
-        )
+        self.bounds: Final = [
+            -(-seat_count // most) if most else None
+            for most in [max(counts, default=0) for counts in self._counts_of_section]
+        ]
         self._least_span_of_section: Final[dict[int, int | None]] = {}
 
     def rows_in(self, section: int) -> list[int]:
@@ -53,7 +52,7 @@ class FreeRows:
         return self._least_span_of_section[section]
 
     def _counted_span(self, section: int) -> int | None:
-        if section in self.with_row:
+        if self.bounds[section] == 1:
             return 1
         counts, others = self._counts_of_section[section], self._seat_count - 1
         if sum(counts) <= others:

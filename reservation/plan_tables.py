@@ -326,14 +326,19 @@ def tables_of(plan: SeatingPlan) -> PlanTables:
 def free_seats(taken: Sequence[int], mask: int) -> bytes:
     """One byte per seat: 255 when no leg of the mask is taken, 0 otherwise.
 
-    Up to eight legs this runs at the speed of a copy (0.4 ms for a list of 50,000 seats, less
+    Up to eight legs this runs at the speed of a copy (0.2 ms for a list of 50,000 seats, less
     for a ``bytearray``); above, and for long runs of many legs, at that of a loop.
     """
     try:
-        legs = bytes(taken) if isinstance(taken, list | bytes | bytearray) else bytes(list(taken))
+        # ``bytes`` takes more than twice as long to read a list.
+        legs = (
+            taken
+            if isinstance(taken, bytes | bytearray)
+            else bytearray(taken if isinstance(taken, list) else list(taken))
+        )
     except ValueError:  # Some seat is taken on a ninth leg or later.
         return bytes([0 if seat_legs & mask else 255 for seat_legs in taken])
-    return legs.translate(_free_table(mask & 255))
+    return bytes(legs.translate(_free_table(mask & 255)))
 
 
 @lru_cache(maxsize=_BYTE_VALUES)

@@ -133,11 +133,11 @@ class GroupSearch:
         """The best seats of the bands of these sections, or of those that are one row."""
         best = beaten
         tried = compared = 0
-        with_row = self._free_rows.with_row
+        bounds = self._free_rows.bounds
         queue: list[_Band] = [
-            (1 if section in with_row else 2, self._section_cost(section), _UNSEEN, section)
+            (bound, self._section_cost(section), _UNSEEN, section)
             for section in sections
-            if section in with_row or not in_one_row
+            if (bound := bounds[section]) is not None and (bound == 1 or not in_one_row)
         ]
         heapify(queue)
         while queue and tried < _TRIED_MAX:
