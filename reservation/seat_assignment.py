@@ -30,7 +30,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from reservation.commands import Wish
-from reservation.drawing_order import drawing_order_of
+from reservation.drawing_order import DrawingOrder, drawing_order_of
 from reservation.events import Arrangement
 from reservation.nearest_seats import NearestSearch
 from reservation.orphan_seats import (
@@ -42,7 +42,7 @@ from reservation.orphan_seats import (
     rules_for,
     tally_size,
 )
-from reservation.plan_tables import free_seats
+from reservation.plan_tables import PlanTables, free_seats
 from reservation.seat_search import Kind, Offer, OfferSearch, Sight, uses_for
 from reservation.seating_plan import SeatingPlan
 from reservation.show import OrphanRule
@@ -70,7 +70,9 @@ class SeatChooser:
     """Chooses seats of one plan.
 
     Cheap to construct: the tables behind it are shared by all choosers of the same plan
-    object. It holds nothing about a show; every question brings the show's seat map along.
+    object, and made at the first question: most holds name their seats, and a show that comes
+    back must not wait for them. It holds nothing about a show; every question brings the show's
+    seat map along.
 
     The seats of a revised plan that are gone are never chosen, and count as no neighbours.
 
@@ -80,12 +82,22 @@ class SeatChooser:
         mask: one bit per leg of the segment asked for.
     """
 
-    __slots__ = ("_order", "_tables")
+    __slots__ = ("_known_order", "_plan")
 
     def __init__(self, plan: SeatingPlan) -> None:
+        self._plan = plan
+        self._known_order: DrawingOrder | None = None
+
+    @property
+    def _order(self) -> DrawingOrder:
         # Seats are chosen by their places; they come in and go out by their indexes.
-        self._order = drawing_order_of(plan)
-        self._tables = self._order.tables
+        if self._known_order is None:
+            self._known_order = drawing_order_of(self._plan)
+        return self._known_order
+
+    @property
+    def _tables(self) -> PlanTables:
+        return self._order.tables
 
     def best_available(
         self, taken: Sequence[int], mask: int, wish: Wish, orphan_rule: OrphanRule
@@ -108,7 +120,7 @@ class SeatChooser:
         """
         others = wish.seat_count - wish.accessible_count - wish.companion_count
         if (
-            not 1 <= wish.seat_count <= self._tables.plan.seat_count
+            not 1 <= wish.seat_count <= self._plan.place_count
             or min(others, wish.accessible_count, wish.companion_count) < 0
             or (wish.companion_count and not wish.accessible_count)
         ):
