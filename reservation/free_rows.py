@@ -31,8 +31,7 @@ class FreeRows:
             list(islice(counts, len(rows))) for rows in tables.section_rows
         ]
         self.bounds: Final = [
-            -(-seat_count // most) if most else None
-            for most in [max(counts, default=0) for counts in self._counts_of_section]
+            -(-seat_count // most) if most else None for most in map(max, self._counts_of_section)
         ]
         self._least_span_of_section: Final[dict[int, int | None]] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -10,6 +11,9 @@ from reservation.plan_tables import PlanTables
 
 Stretch = tuple[int, bytes]
 """A longest series of free neighbouring seats: the first of them, and what each is good for."""
+
+
+_STRETCH: Final = re.compile(rb"[^\0]+")
 
 
 class WantedSeats:
@@ -45,6 +49,7 @@ class WantedSeats:
         self._classes: Final = sum(
             1 << index for index, code in enumerate(code_of_class) if self._is_wanted[code]
         )
+        self._whole_pattern: bytes | None = None
         self._stretches_of_row: Final[dict[int, list[Stretch]]] = {}
 
     def may_be_in(self, row: int) -> bool:
@@ -82,21 +87,21 @@ class WantedSeats:
             first_of_row, end_of_row = self._tables.row_bounds[row]
             pattern = self._pattern(first_of_row, end_of_row)
             for first, end in self._tables.row_runs[row]:
-                for seats in pattern[first - first_of_row : end - first_of_row].split(b"\0"):
-                    if seats and 1 in seats.translate(self._is_wanted):
-                        known.append((first, seats))
-                    first += len(seats) + 1
+                run = first - first_of_row, end - first_of_row
+                for stretch in _STRETCH.finditer(pattern, *run):
+                    seats = stretch[0]
+                    if 1 in seats.translate(self._is_wanted):
+                        known.append((first_of_row + stretch.start(), seats))
         return known
 
     def rows(self) -> list[int]:
         """The rows with seats to take; none when there are too few in the whole plan."""
-        wanted = self._pattern(0, len(self._signs)).translate(self._is_wanted)
+        wanted = self._whole().translate(self._is_wanted)
         return list(self._rows_of(wanted)) if wanted.count(1) >= self._seat_count else []
 
     def rows_with_linked(self) -> list[int]:
         """The rows with seats to take that must sit together with others."""
-        pattern = self._pattern(0, len(self._signs))
-        return list(self._rows_of(pattern.translate(self._is_linked)))
+        return list(self._rows_of(self._whole().translate(self._is_linked)))
 
     def _rows_of(self, flags: bytes) -> Iterator[int]:
         # Of a house that is nearly sold out, most rows are never touched.
@@ -106,7 +111,14 @@ class WantedSeats:
             yield row
             seat = flags.find(1, self._tables.row_bounds[row][1])
 
+    def _whole(self) -> bytes:
+        if self._whole_pattern is None:
+            self._whole_pattern = self._tables.pattern(self._signs, self._code_of_class)
+        return self._whole_pattern
+
     def _pattern(self, first: int, end: int) -> bytes:
+        if self._whole_pattern is not None:
+            return self._whole_pattern[first:end]
         return self._tables.pattern(self._signs, self._code_of_class, first, end)
 
 
