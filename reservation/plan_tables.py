@@ -13,10 +13,11 @@ from __future__ import annotations
 from array import array
 from binascii import unhexlify
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain, compress, islice
-from operator import itemgetter, sub
+from operator import add, eq, itemgetter, sub
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -98,14 +99,9 @@ class PlanTables:
     def __init__(self, plan: SeatingPlan) -> None:
         assert plan.order is None, "the tables of a revised plan are those of its drawing"
         self.plan: Final = plan
-        class_index_of: dict[tuple[int, int], int] = {}
-        self.class_of: Final = array(
-            "L",
-            [
-                class_index_of.setdefault(pair, len(class_index_of))
-                for pair in zip(plan.category_of, plan.traits, strict=True)
-            ],
-        )
+        pairs = list(zip(plan.category_of, plan.traits, strict=True))
+        class_index_of = {pair: index for index, pair in enumerate(dict.fromkeys(pairs))}
+        self.class_of: Final = array("L", map(class_index_of.__getitem__, pairs))
         self._class_bytes: Final = _as_bytes(self.class_of)
         self.classes: Final = tuple(
             SeatClass(category, traits, _where(self.class_of, self._class_bytes, index))
@@ -113,9 +109,13 @@ class PlanTables:
         )
         self.special: Final = sum(each.seats for each in self.classes if each.is_special)
         self.accessible: Final = sum(each.seats for each in self.classes if each.is_accessible)
-        self.linked: Final = _linked(plan, lambda left: True)
-        self.linked_in_category: Final = _linked(
-            plan, lambda left: plan.category_of[left] == plan.category_of[left + 1]
+        # Runs cover all seats in their order: the next seat is a neighbour but for the last one.
+        self.linked: Final = _seat_set(
+            b"".join(b"1" * (run.end - run.first - 1) + b"0" for run in plan.runs)
+        )
+        categories = plan.category_of
+        self.linked_in_category: Final = self.linked & as_seat_set(
+            bytes(map(eq, categories, categories[1:]))
         )
         self._index_rows()
         self._rank_seats()
@@ -124,8 +124,8 @@ class PlanTables:
         self.plain_rank_sums: Final = _sums(plan.rank)
         accessible = [int(each.is_accessible) for each in self.classes]
         companion = [int(each.is_companion) for each in self.classes]
-        self.accessible_sums: Final = _sums(accessible[k] for k in self.class_of)
-        self.companion_sums: Final = _sums(companion[k] for k in self.class_of)
+        self.accessible_sums: Final = _sums(map(accessible.__getitem__, self.class_of))
+        self.companion_sums: Final = _sums(map(companion.__getitem__, self.class_of))
 
     def _index_rows(self) -> None:
         plan = self.plan
@@ -204,14 +204,9 @@ class PlanTables:
         # Every other seat of the largest party together ranks before one special seat.
         last = 2 * behind * SEATS_PER_HOLD_MAX
         penalty = [behind if each.is_restricted else 0 for each in self.classes]
-        special = [each.is_special for each in self.classes]
-        self.offer_rank = array(
-            "q",
-            [
-                last if special[k] else rank + penalty[k]
-                for rank, k in zip(plan.rank, self.class_of, strict=True)
-            ],
-        )
+        self.offer_rank = array("q", map(add, plan.rank, map(penalty.__getitem__, self.class_of)))
+        for seat in seats_in(self.special):
+            self.offer_rank[seat] = last
         self.offer_rank_sums = _sums(self.offer_rank)
         self.row_rank = tuple(
             min(self.offer_rank[row.first : row.end], default=0) for row in plan.rows
@@ -219,9 +214,7 @@ class PlanTables:
         self.section_rank = tuple(
             min(map(self.row_rank.__getitem__, rows)) for rows in self.section_rows
         )
-        seats_of_rank: dict[int, int] = {}
-        for rank in self.offer_rank:
-            seats_of_rank[rank] = seats_of_rank.get(rank, 0) + 1
+        seats_of_rank = Counter(self.offer_rank)
         room = max(_LEVEL_SEATS_MIN, plan.seat_count // _LEVEL_COUNT + 1)
         level_of: dict[int, int] = {}
         level, filled = -1, room
@@ -231,7 +224,7 @@ class PlanTables:
             level_of[rank] = level
             filled += seats_of_rank[rank]
         # At most two levels per full one, far below the 256 values of a byte.
-        level_bytes = bytes([level_of[rank] for rank in self.offer_rank])
+        level_bytes = bytes(map(level_of.__getitem__, self.offer_rank))
         self._levels = tuple(
             _seat_set(level_bytes.translate(bytes(48 + (k <= last) for k in range(_BYTE_VALUES))))
             for last in range(level + 1)
@@ -430,15 +423,6 @@ def _where(values: array[int], as_bytes: bytes | None, wanted: int) -> SeatSet:
     if as_bytes is None:
         return _seat_set(bytes([49 if value == wanted else 48 for value in values]))
     return _seat_set(as_bytes.translate(bytes(48 + (k == wanted) for k in range(_BYTE_VALUES))))
-
-
-def _linked(plan: SeatingPlan, joins: Callable[[int], bool]) -> SeatSet:
-    flags = bytearray(b"0" * plan.seat_count)
-    for run in plan.runs:
-        for left in range(run.first, run.end - 1):
-            if joins(left):
-                flags[left] = 49
-    return _seat_set(bytes(flags))
 
 
 def _doublings(plan: SeatingPlan) -> Iterator[tuple[int, int]]:
