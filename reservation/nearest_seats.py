@@ -30,7 +30,9 @@ class NearestSearch:
         self._y_sum: Final = sum(tables.plan.y[seat] for seat in seat_indexes)
         self._rows: Final = {tables.row_of(seat) for seat in seat_indexes}
         self._sections: Final = {tables.section_of_row[row] for row in self._rows}
-        self._seats: Final = sight.free_of(set(self._classes))
+        self._seats: Final = sight.free & sum(
+            tables.classes[index].seats for index in set(self._classes)
+        )
         self._known_starts: Final[dict[bool, tuple[str, set[int]]]] = {}
         self._distance_of_row: Final[dict[int, int]] = {}
         self._searches: Final[dict[bool, GroupSearch]] = {}

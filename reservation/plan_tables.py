@@ -139,9 +139,10 @@ class PlanTables:
         self.section_rows = tuple(tuple(each) for each in rows)
         self.section_spans = tuple(tuple(self._spans(each)) for each in rows)
         self._section_classes = tuple(
-            {k for first, end in spans for k in self.class_of[first:end]}
+            sum(1 << k for k in {k for first, end in spans for k in self.class_of[first:end]})
             for spans in self.section_spans
         )
+        self._seats_of: dict[tuple[int, ...], SeatSet] = {}
         self.classes_of_row = tuple(
             sum(1 << index for index in set(self.class_of[row.first : row.end]))
             for row in plan.rows
@@ -183,12 +184,20 @@ class PlanTables:
 
     def sections_of(self, classes: Iterable[int]) -> list[int]:
         """The sections that have a seat of one of these classes."""
-        wanted = set(classes)
+        wanted = sum(1 << index for index in set(classes))
         return [
-            section
-            for section, present in enumerate(self._section_classes)
-            if not wanted.isdisjoint(present)
+            section for section, present in enumerate(self._section_classes) if present & wanted
         ]
+
+    def seats_of(self, classes: tuple[int, ...]) -> SeatSet:
+        """All seats of these classes, free or not; there are few different questions."""
+        known = self._seats_of.get(classes)
+        if known is None:
+            known = 0
+            for index in classes:
+                known |= self.classes[index].seats
+            self._seats_of[classes] = known
+        return known
 
     def _spans(self, rows: Iterable[int]) -> list[tuple[int, int]]:
         spans: list[tuple[int, int]] = []

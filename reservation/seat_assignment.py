@@ -82,11 +82,12 @@ class SeatChooser:
         mask: one bit per leg of the segment asked for.
     """
 
-    __slots__ = ("_known_order", "_plan")
+    __slots__ = ("_known_classes", "_known_order", "_plan")
 
     def __init__(self, plan: SeatingPlan) -> None:
         self._plan = plan
         self._known_order: DrawingOrder | None = None
+        self._known_classes: dict[tuple[frozenset[int], bool], tuple[tuple[int, ...], ...]] = {}
 
     @property
     def _order(self) -> DrawingOrder:
@@ -253,14 +254,7 @@ class SeatChooser:
                 yield _Pool((self._offer(wish, set(categories), takes_special),), True)
 
     def _offer(self, wish: Wish, categories: set[int], takes_special: bool) -> Offer:
-        within = [
-            (index, each)
-            for index, each in enumerate(self._tables.classes)
-            if each.category_index in categories
-        ]
-        accessible = tuple(index for index, each in within if each.is_accessible)
-        companion = tuple(index for index, each in within if each.is_companion)
-        others = tuple(index for index, each in within if takes_special or not each.is_special)
+        others, companion, accessible = self._classes_of(frozenset(categories), takes_special)
         other_count = wish.seat_count - wish.accessible_count - wish.companion_count
         kinds = (
             Kind(other_count, others),
@@ -268,3 +262,21 @@ class SeatChooser:
             Kind(wish.accessible_count, accessible, ACCESSIBLE),
         )
         return Offer(tuple(kind for kind in kinds if kind.seat_count))
+
+    def _classes_of(
+        self, categories: frozenset[int], takes_special: bool
+    ) -> tuple[tuple[int, ...], ...]:
+        """The classes of other, companion and accessible seats of these categories."""
+        known = self._known_classes.get((categories, takes_special))
+        if known is None:
+            within = [
+                (index, each)
+                for index, each in enumerate(self._tables.classes)
+                if each.category_index in categories
+            ]
+            known = self._known_classes[categories, takes_special] = (
+                tuple(index for index, each in within if takes_special or not each.is_special),
+                tuple(index for index, each in within if each.is_companion),
+                tuple(index for index, each in within if each.is_accessible),
+            )
+        return known

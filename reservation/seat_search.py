@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from reservation.commands import Wish
@@ -84,12 +84,9 @@ class Sight:
         self.free: Final[SeatSet] = as_seat_set(self.signs)
         self._free_rows: Final[dict[int, FreeRows]] = {}
 
-    def free_of(self, classes: Iterable[int]) -> SeatSet:
+    def free_of(self, classes: tuple[int, ...]) -> SeatSet:
         """The free seats of these classes."""
-        seats = 0
-        for index in classes:
-            seats |= self.tables.classes[index].seats
-        return seats & self.free
+        return self.tables.seats_of(classes) & self.free
 
     def has_enough(self, offer: Offer) -> bool:
         """Whether there are seats enough of every kind, wherever they are."""
@@ -160,6 +157,7 @@ class OfferSearch:
         # The last resort of those who asked for no special seat is to take as few as can be.
         takes_special = any(tables.classes[k].is_special for each in offers for k in each.classes)
         self._looks_at_views: Final = bool(wish.accessible_count) or not takes_special
+        self._known_blocks: Final[dict[bool, tuple[SeatSet, SeatSet]]] = {}
         self._searches: Final[dict[tuple[bool, bool], list[GroupSearch]]] = {}
 
     def best(self, orphan_rule: OrphanRule) -> tuple[tuple[int, ...], Arrangement] | None:
@@ -207,9 +205,7 @@ class OfferSearch:
 
     def _side_by_side(self, step: _Step) -> tuple[int, ...] | None:
         tables, wish, count = self._tables, self._wish, self._wish.seat_count
-        offers = self._offers[step.free_view_only]
-        seats = self._sight.free_of(index for offer in offers for index in offer.classes)
-        starts = windows(seats, self._linked, count)
+        seats, starts = self._blocks(step.free_view_only)
         if starts and step.avoids_orphans:
             starts &= ~self._sight.leaving_orphans(count)
         if starts and wish.accessible_count:
@@ -226,6 +222,18 @@ class OfferSearch:
             default=-1,
         )
         return None if first < 0 else tuple(range(first, first + count))
+
+    def _blocks(self, free_view_only: bool) -> tuple[SeatSet, SeatSet]:
+        """The free seats of all offers, and where blocks of them start."""
+        known = self._known_blocks.get(free_view_only)
+        if known is None:
+            seats = 0
+            for offer in self._offers[free_view_only]:
+                for kind in offer.kinds:
+                    seats |= self._sight.free_of(kind.classes)
+            known = seats, windows(seats, self._linked, self._wish.seat_count)
+            self._known_blocks[free_view_only] = known
+        return known
 
     def _has_special_seats(self, start: int) -> bool:
         end = start + self._wish.seat_count
