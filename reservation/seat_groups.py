@@ -146,9 +146,8 @@ class GroupSearch:
             if best is not None and row_span > best.row_span - int(compared >= _COMPARED_MAX):
                 break
             if section == _UNSEEN:
-                for band in (
-                    self._rows_in(start) if in_one_row else self._seen(row_span, cost, start)
-                ):
+                opened = self._rows_in(start) if in_one_row else self._seen(row_span, cost, start)
+                for band in opened:
                     heappush(queue, band)
                 continue
             if in_one_row and not self._has_row(section, start):
