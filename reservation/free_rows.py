@@ -8,8 +8,8 @@ category and every rule of one question, so it is counted once.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain, islice, repeat
-from operator import sub
+from itertools import chain, repeat
+from operator import add, sub
 from typing import Final
 
 from reservation.plan_tables import PlanTables
@@ -26,10 +26,8 @@ class FreeRows:
 
     def __init__(self, tables: PlanTables, signs: bytes, seat_count: int) -> None:
         self._seat_count: Final = seat_count
-        counts = iter(tables.free_per_row(signs))
-        self._counts_of_section: Final = [
-            list(islice(counts, len(rows))) for rows in tables.section_rows
-        ]
+        counts = tables.free_per_row(signs)
+        self._counts_of_section: Final = [counts[first:end] for first, end in tables.row_ranges]
         self.bounds: Final = [
             -(-seat_count // most) if most else None for most in map(max, self._counts_of_section)
         ]
@@ -39,6 +37,12 @@ class FreeRows:
         """The positions in the section of its rows that have seats enough."""
         counts, seat_count = self._counts_of_section[section], self._seat_count
         return [start for start, free in enumerate(counts) if free >= seat_count]
+
+    def may_be_in_two(self, section: int) -> bool:
+        """Whether two rows, one behind the other, have seats enough."""
+        counts = self._counts_of_section[section]
+        pairs: Iterable[int] = map(add, counts, counts[1:])
+        return max(pairs, default=0) >= self._seat_count
 
     def least_span(self, section: int) -> int | None:
         """From the first to the last row of the closest seats, None when the section has too few.

@@ -16,7 +16,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate, chain, compress, islice
+from itertools import accumulate, chain, compress, islice, pairwise
 from operator import add, eq, itemgetter, sub
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
@@ -89,6 +89,7 @@ class PlanTables:
             restricted views by rank, then all accessible and companion seats alike, so far
             behind that the lowest sum of ranks has the fewest of them.
         section_rows, section_of_row: rows of each section in plan order, and back.
+        row_ranges: per section, ``(first, end)`` of its rows when they are read section by section.
         section_spans: per section, ``(first, end)`` of its seats, as few as possible.
         row_boxes, section_boxes: the rectangles around the seats of each.
         row_bounds, row_runs: per row, ``(first, end)`` of its seats, and of each of its runs.
@@ -137,6 +138,8 @@ class PlanTables:
         for row_index, section in enumerate(self.section_of_row):
             rows[section].append(row_index)
         self.section_rows = tuple(tuple(each) for each in rows)
+        ends = list(accumulate(map(len, rows)))
+        self.row_ranges = tuple(pairwise([0, *ends]))
         self.section_spans = tuple(tuple(self._spans(each)) for each in rows)
         self._section_classes = tuple(
             sum(1 << k for k in {k for first, end in spans for k in self.class_of[first:end]})

@@ -187,6 +187,9 @@ class GroupSearch:
 
     def _seen(self, row_span: int, cost: int, section: int) -> list[_Band]:
         """What a section is in the queue that was there as bands of so many rows."""
+        # Two rows are most often enough for somebody, and then nobody needs to know more.
+        if row_span == 2 and not self._free_rows.may_be_in_two(section):
+            return [(3, cost, _UNSEEN, section)]
         least_span = self._free_rows.least_span(section)
         if least_span is not None and least_span > row_span:
             return [(least_span, cost, _UNSEEN, section)]

@@ -71,6 +71,8 @@ def test_the_least_span_is_the_one_that_trying_all_rows_finds_and_no_bound_is_ab
                 assert bound is not None
                 assert bound <= least
             assert (bound == 1) == (least == 1)
+            if least != 1:
+                assert rows.may_be_in_two(section) == (least == 2)
             assert bool(rows.rows_in(section)) == (least == 1)
     assert {None, 1, 2, 3} <= found
 
