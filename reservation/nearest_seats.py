@@ -7,9 +7,10 @@ from itertools import pairwise
 from typing import Final
 
 from reservation.orphan_seats import ACCESSIBLE, COMPANION, ORDINARY, TALLY_SIZE_MAX, tally_size
-from reservation.plan_tables import SeatBox, SeatClass, flagged, flags_of, windows
+from reservation.plan_tables import SeatBox, SeatClass
 from reservation.seat_groups import GroupSearch
 from reservation.seat_search import Kind, Offer, Sight
+from reservation.seat_sets import flagged, flags_of, windows
 from reservation.show import OrphanRule
 
 

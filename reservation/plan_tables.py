@@ -1,6 +1,6 @@
 """What the seat chooser must know about a plan beyond its columns, computed once per plan.
 
-A set of seats is one big integer here, with bit *i* for seat *i*: "four free seats side by
+A set of seats is one big integer here (``seat_sets``): "four free seats side by
 side" is then three shifts and ANDs over the whole hall, a few microseconds for 50,000 seats,
 where a loop over the seats would take milliseconds of the show's event loop.
 
@@ -11,27 +11,31 @@ as long as one chooser of the plan does.
 from __future__ import annotations
 
 from array import array
-from binascii import unhexlify
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from itertools import accumulate, chain, compress, islice, pairwise
 from operator import add, eq, itemgetter, sub
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
 from reservation.limits import SEATS_PER_HOLD_MAX
+from reservation.seat_sets import (
+    SeatSet,
+    as_seat_set,
+    flags_of,
+    seat_set_of,
+    seats_in,
+    windows,
+)
 from reservation.seating_plan import SeatingPlan, SeatTrait
-
-SeatSet = int
-"""A set of seats: bit *i* is set when seat *i* is in it."""
 
 # Plain integers: an ``&`` of two flags takes longer than all the rest of a look at a seat.
 _ACCESSIBLE: Final = int(SeatTrait.ACCESSIBLE)
 _SPECIAL: Final = int(SeatTrait.ACCESSIBLE | SeatTrait.COMPANION)
 _RESTRICTED_VIEW: Final = int(SeatTrait.RESTRICTED_VIEW)
 _BYTE_VALUES: Final = 256
+_SIGN_OF_FLAG: Final = bytes(int(flag == 49) for flag in range(_BYTE_VALUES))
 
 # A level is a slice of the offer order. With about a hundred of them, finding the best of many
 # windows costs seven set operations and a look at the few windows of one level.
@@ -111,7 +115,7 @@ class PlanTables:
         self.special: Final = sum(each.seats for each in self.classes if each.is_special)
         self.accessible: Final = sum(each.seats for each in self.classes if each.is_accessible)
         # Runs cover all seats in their order: the next seat is a neighbour but for the last one.
-        self.linked: Final = _seat_set(
+        self.linked: Final = seat_set_of(
             b"".join(b"1" * (run.end - run.first - 1) + b"0" for run in plan.runs)
         )
         categories = plan.category_of
@@ -238,7 +242,7 @@ class PlanTables:
         # At most two levels per full one, far below the 256 values of a byte.
         level_bytes = bytes(map(level_of.__getitem__, self.offer_rank))
         self._levels = tuple(
-            _seat_set(level_bytes.translate(bytes(48 + (k <= last) for k in range(_BYTE_VALUES))))
+            seat_set_of(level_bytes.translate(bytes(48 + (k <= last) for k in range(_BYTE_VALUES))))
             for last in range(level + 1)
         )
 
@@ -328,100 +332,6 @@ def tables_of(plan: SeatingPlan) -> PlanTables:
     return tables
 
 
-def free_seats(taken: Sequence[int], mask: int) -> bytes:
-    """One byte per seat: 255 when no leg of the mask is taken, 0 otherwise.
-
-    Up to eight legs this runs at the speed of a copy (0.2 ms for a list of 50,000 seats, less
-    for a ``bytearray``); above, and for long runs of many legs, at that of a loop.
-    """
-    try:
-        # ``bytes`` takes more than twice as long to read a list.
-        legs = (
-            taken
-            if isinstance(taken, bytes | bytearray)
-            else bytearray(taken if isinstance(taken, list) else list(taken))
-        )
-    except ValueError:  # Some seat is taken on a ninth leg or later.
-        return bytes([0 if seat_legs & mask else 255 for seat_legs in taken])
-    return bytes(legs.translate(_free_table(mask & 255)))
-
-
-@lru_cache(maxsize=_BYTE_VALUES)
-def _free_table(mask: int) -> bytes:
-    return bytes(0 if legs & mask else 255 for legs in range(_BYTE_VALUES))
-
-
-_FLAG_OF_SIGN: Final = bytes(49 if sign else 48 for sign in range(_BYTE_VALUES))
-_SIGN_OF_FLAG: Final = bytes(int(flag == 49) for flag in range(_BYTE_VALUES))
-# What two hexadecimal digits packed into a byte are, as one digit of the next packing: the first
-# has the lower seats. The last one leaves the byte of eight seats.
-_DIGIT_OF_PAIR: Final = bytes(
-    b"0123"[pair >> 4 & 1 | pair << 1 & 2] for pair in range(_BYTE_VALUES)
-)
-_DIGIT_OF_FOUR: Final = bytes(
-    b"0123456789abcdef"[four >> 4 & 3 | four << 2 & 12] for four in range(_BYTE_VALUES)
-)
-_BYTE_OF_EIGHT: Final = bytes(eight >> 4 | eight << 4 & 240 for eight in range(_BYTE_VALUES))
-
-
-def as_seat_set(signs: bytes) -> SeatSet:
-    """The seats whose byte is not 0."""
-    return _seat_set(signs.translate(_FLAG_OF_SIGN))
-
-
-def _seat_set(flags: bytes) -> SeatSet:
-    # ``int(flags[::-1], 2)``, in two thirds of its time: each packing halves the length.
-    pairs = unhexlify(flags + b"0" * (-len(flags) % 8)).translate(_DIGIT_OF_PAIR)
-    fours = unhexlify(pairs).translate(_DIGIT_OF_FOUR)
-    return int.from_bytes(unhexlify(fours).translate(_BYTE_OF_EIGHT), "little")
-
-
-def flags_of(seats: SeatSet) -> str:
-    """Text with "1" at the index of every seat of the set; it may end before the last seat."""
-    return bin(seats)[:1:-1]
-
-
-def seats_in(seats: SeatSet) -> list[int]:
-    """The indexes of the seats of the set, increasing."""
-    return flagged(flags_of(seats), 0, None)
-
-
-def flagged(flags: str, first: int, end: int | None) -> list[int]:
-    """The indexes from ``first`` to ``end`` (exclusive) where the text has a "1"."""
-    found: list[int] = []
-    position = flags.find("1", first, end)
-    while position >= 0:
-        found.append(position)
-        position = flags.find("1", position + 1, end)
-    return found
-
-
-def windows(seats: SeatSet, linked: SeatSet, seat_count: int) -> SeatSet:
-    """The seats that start ``seat_count`` consecutive seats of the set.
-
-    ``linked`` holds the seats whose next seat may follow; -1 lets any follow.
-    """
-    if seat_count == 1:
-        return seats
-    pairs = seats & (seats >> 1) & linked
-    found, length = pairs, 1
-    while length < seat_count - 1:
-        step = min(length, seat_count - 1 - length)
-        found &= found >> step
-        length += step
-    return found
-
-
-def reaching(seats: SeatSet, seat_count: int) -> SeatSet:
-    """The starts of all windows of ``seat_count`` seats that contain a seat of the set."""
-    found, length = seats, 1
-    while length < seat_count:
-        step = min(length, seat_count - length)
-        found |= found >> step
-        length += step
-    return found
-
-
 def _around(boxes: Iterable[SeatBox]) -> SeatBox:
     x_min, x_max, y_min, y_max = tuple(zip(*boxes, strict=True)) or ((0,),) * 4
     return SeatBox(min(x_min), max(x_max), min(y_min), max(y_max))
@@ -433,8 +343,8 @@ def _as_bytes(values: array[int]) -> bytes | None:
 
 def _where(values: array[int], as_bytes: bytes | None, wanted: int) -> SeatSet:
     if as_bytes is None:
-        return _seat_set(bytes([49 if value == wanted else 48 for value in values]))
-    return _seat_set(as_bytes.translate(bytes(48 + (k == wanted) for k in range(_BYTE_VALUES))))
+        return seat_set_of(bytes([49 if value == wanted else 48 for value in values]))
+    return seat_set_of(as_bytes.translate(bytes(48 + (k == wanted) for k in range(_BYTE_VALUES))))
 
 
 def _doublings(plan: SeatingPlan) -> Iterator[tuple[int, int]]:

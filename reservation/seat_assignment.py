@@ -42,8 +42,9 @@ from reservation.orphan_seats import (
     rules_for,
     tally_size,
 )
-from reservation.plan_tables import PlanTables, free_seats
+from reservation.plan_tables import PlanTables
 from reservation.seat_search import Kind, Offer, OfferSearch, Sight, uses_for
+from reservation.seat_sets import free_seats
 from reservation.seating_plan import SeatingPlan
 from reservation.show import OrphanRule
 

@@ -13,9 +13,9 @@ from reservation.orphan_seats import (
     SeatUse,
     demand_for,
 )
-from reservation.plan_tables import (
-    PlanTables,
-    SeatClass,
+from reservation.plan_tables import PlanTables, SeatClass
+from reservation.seat_groups import GroupSearch
+from reservation.seat_sets import (
     SeatSet,
     as_seat_set,
     free_seats,
@@ -23,7 +23,6 @@ from reservation.plan_tables import (
     seats_in,
     windows,
 )
-from reservation.seat_groups import GroupSearch
 from reservation.show import OrphanRule
 from reservation.wanted_seats import WantedSeats
 

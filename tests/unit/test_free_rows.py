@@ -7,7 +7,8 @@ import random
 import pytest
 
 from reservation.free_rows import FreeRows
-from reservation.plan_tables import PlanTables, as_seat_set, free_seats
+from reservation.plan_tables import PlanTables
+from reservation.seat_sets import as_seat_set, free_seats
 from tests.support.plans import RowSpec, arena, build_plan
 
 
