@@ -30,6 +30,7 @@ from reservation.events import (
     SeatsUnblocked,
     ShowCancelled,
 )
+from reservation.hold import HeldPlaces
 from reservation.ids import HoldId
 from reservation.show import Show
 
@@ -65,8 +66,8 @@ class DurableMap:
         self._legs = show.route.leg_count
         plan = show.plan
         self._shape = Shape(plan.seat_count, self._legs, len(plan.admission_tiers))
-        self._held: dict[HoldId, SeatsHeld] = {}
-        self._booked: dict[HoldId, SeatsHeld] = {}
+        self._held: dict[HoldId, HeldPlaces] = {}
+        self._booked: dict[HoldId, HeldPlaces] = {}
         self._blocked = {seat_index for seat_index, _ in activation.blocked}
         self._allocated = {seat_index for seat_index, _ in activation.allocated}
         self._states: States | None = None
@@ -74,7 +75,8 @@ class DurableMap:
         for hold in activation.holds:
             if hold.keeps_places:
                 holders = self._held if hold.booking is None else self._booked
-                holders[hold.held.hold_id] = hold.held
+                places = hold.places
+                holders[places.hold_id] = places
 
     def landed(self, events: Iterable[Event], seq: int, known_at_s: float) -> None:
         """These events are durable, as the batch with this sequence number.
@@ -113,7 +115,7 @@ class DurableMap:
             states[seat_index] = self._shape.blocked
         return states
 
-    def _admit(self, held: SeatsHeld, sign: int) -> None:
+    def _admit(self, held: HeldPlaces, sign: int) -> None:
         for tier_index, count, _ in held.admissions:
             counters = self._admitted[tier_index]
             for leg in range(held.segment.from_leg, held.segment.to_leg):
@@ -137,7 +139,7 @@ class DurableMap:
     def _take_cancelled(self, event: BookingCancelled) -> None:
         self._give_back(self._booked.pop(event.hold_id), self._legs)
 
-    def _give_back(self, held: SeatsHeld, shift: int) -> None:
+    def _give_back(self, held: HeldPlaces, shift: int) -> None:
         states = self._states
         if states is not None:
             bits = held.segment.mask << shift

@@ -26,7 +26,7 @@ from persistence.claim_blocks import claims_of
 from persistence.codec import encode_events
 from persistence.group_commit import GroupCommitJournal
 from persistence.hold_projector import HoldProjector
-from persistence.hold_rows import hold_of
+from persistence.hold_rows import holds_of
 from persistence.journal import Activation
 from persistence.projection import Projection
 from persistence.queries import load_queries
@@ -145,7 +145,8 @@ class PostgresStore:
             pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            holds = [hold_of(row) for row in await connection.fetch(_SQL["load_holds"], show_id)]
+            holds = await connection.fetch(_SQL["load_holds"], show_id)
+            bookings = await connection.fetch(_SQL["load_bookings"], show_id)
             house = await connection.fetch(_SQL["load_house_seats"], show_id)
             claims = await connection.fetchrow(_SQL["count_claims"], show_id)
         assert claims is not None
@@ -153,7 +154,7 @@ class PostgresStore:
         return Activation(
             epoch,
             seq,
-            holds,
+            holds_of(holds, bookings),
             [(seat, reason) for seat, reason, _ in house if reason is not None],
             seat_legs,
             place_legs,

@@ -16,7 +16,7 @@ import asyncpg
 
 from persistence.claim_blocks import taken_seats
 from persistence.codec import decode_events
-from persistence.hold_rows import hold_of
+from persistence.hold_rows import holds_of
 from persistence.payment_rows import stored_payment_of
 from persistence.queries import load_queries
 from persistence.sessions import Pool, PooledConnection
@@ -90,8 +90,9 @@ async def _verify(connection: PooledConnection, show_id: ShowId) -> Verdict:
         comparison.fault(f"the journal ends at {books.seq}, its owner row at {owner['seq']}")
     if books.epoch > owner["epoch"]:
         comparison.fault(f"the journal knows epoch {books.epoch}, its owner row {owner['epoch']}")
-    rows = await connection.fetch(_JOURNAL_SQL["load_holds"], show_id)
-    comparison.compare_holds(hold_of(row) for row in rows)
+    holds = await connection.fetch(_JOURNAL_SQL["load_holds"], show_id)
+    bookings = await connection.fetch(_JOURNAL_SQL["load_bookings"], show_id)
+    comparison.compare_holds(holds_of(holds, bookings))
     house = await connection.fetch(_JOURNAL_SQL["load_house_seats"], show_id)
     comparison.compare_blocks({row[0]: row[1] for row in house if row[1] is not None})
     comparison.compare_channels({row[0]: row[2] for row in house if row[2] is not None})

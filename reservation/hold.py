@@ -9,11 +9,15 @@ its booking is cancelled.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
+from typing import Protocol
 
 from reservation.events import BookingConfirmed, SeatsHeld
+from reservation.ids import CustomerId, HoldId
 from reservation.refund_terms import RefundTerms
 from reservation.rejections import Rejection
+from reservation.route import Segment
 
 
 class HoldState(StrEnum):
@@ -55,6 +59,40 @@ class Booking:
         self.refund_terms = RefundTerms.POLICY
 
 
+class HeldPlaces(Protocol):
+    """Who has which places, as far as a seat map counts them: a ``SeatsHeld`` is one."""
+
+    @property
+    def hold_id(self) -> HoldId:
+        """The hold that has them."""
+        ...
+
+    @property
+    def customer_id(self) -> CustomerId:
+        """Whose hold it is."""
+        ...
+
+    @property
+    def segment(self) -> Segment:
+        """Between which stops they are taken."""
+        ...
+
+    @property
+    def seat_indexes(self) -> Sequence[int]:
+        """Strictly increasing."""
+        ...
+
+    @property
+    def admissions(self) -> Sequence[tuple[int, int, int]]:
+        """(tier_index, count, price of one in minor units)."""
+        ...
+
+    @property
+    def place_count(self) -> int:
+        """Seats and admissions together."""
+        ...
+
+
 class Hold:
     """One customer's claim.
 
@@ -70,6 +108,16 @@ class Hold:
         self.expires_at_ms = held.expires_at_ms
         self.ended_at_ms: int | None = None
         self.booking: Booking | None = None
+
+    @property
+    def places(self) -> HeldPlaces:
+        """What it claims, without more."""
+        return self.held
+
+    @property
+    def is_booked(self) -> bool:
+        """Whether a booking was made from it, cancelled or not."""
+        return self.booking is not None
 
     @property
     def keeps_places(self) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
 from reservation.orphan_seats import ACCESSIBLE, COMPANION, ORDINARY, TALLY_SIZE_MAX, tally_size
-from reservation.plan_tables import SeatClass, flagged, flags_of, windows
+from reservation.plan_tables import SeatBox, SeatClass
 from reservation.seat_groups import GroupSearch
 from reservation.seat_search import Kind, Offer, Sight
+from reservation.seat_sets import flagged, flags_of, windows
 from reservation.show import OrphanRule
 
 
@@ -30,7 +31,9 @@ class NearestSearch:
         self._y_sum: Final = sum(tables.plan.y[seat] for seat in seat_indexes)
         self._rows: Final = {tables.row_of(seat) for seat in seat_indexes}
         self._sections: Final = {tables.section_of_row[row] for row in self._rows}
-        self._seats: Final = sight.free_of(set(self._classes))
+        self._seats: Final = sight.free & sum(
+            tables.classes[index].seats for index in set(self._classes)
+        )
         self._known_starts: Final[dict[bool, tuple[str, set[int]]]] = {}
         self._distance_of_row: Final[dict[int, int]] = {}
         self._searches: Final[dict[bool, GroupSearch]] = {}
@@ -137,7 +140,7 @@ class NearestSearch:
         return sorted(self._tables.class_of[start : start + self._count]) == self._classes
 
     def _apart(
-        self, sections: Iterable[int] | None, avoids_orphans: bool
+        self, sections: Sequence[int] | None, avoids_orphans: bool
     ) -> tuple[int, ...] | None:
         search = self._searches.get(avoids_orphans)
         if search is None:
@@ -146,6 +149,7 @@ class NearestSearch:
                 avoids_orphans=avoids_orphans,
                 seat_cost=self._seat_distance,
                 row_cost=self._row_distance,
+                section_cost=self._section_distance,
             )
         found = search.anywhere() if sections is None else search.in_one_section(sections)
         return None if found is None else found.seat_indexes
@@ -188,11 +192,13 @@ class NearestSearch:
     def _row_distance(self, row: int) -> int:
         known = self._distance_of_row.get(row)
         if known is None:
-            known = self._distance_of_row[row] = self._box_distance(row)
+            known = self._distance_of_row[row] = self._box_distance(self._tables.row_boxes[row])
         return known
 
-    def _box_distance(self, row: int) -> int:
-        box = self._tables.row_boxes[row]
+    def _section_distance(self, section: int) -> int:
+        return self._box_distance(self._tables.section_boxes[section])
+
+    def _box_distance(self, box: SeatBox) -> int:
         count = self._count
         x_gap = max(count * box.x_min - self._x_sum, 0, self._x_sum - count * box.x_max)
         y_gap = max(count * box.y_min - self._y_sum, 0, self._y_sum - count * box.y_max)

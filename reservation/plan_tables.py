@@ -1,6 +1,6 @@
 """What the seat chooser must know about a plan beyond its columns, computed once per plan.
 
-A set of seats is one big integer here, with bit *i* for seat *i*: "four free seats side by
+A set of seats is one big integer here (``seat_sets``): "four free seats side by
 side" is then three shifts and ANDs over the whole hall, a few microseconds for 50,000 seats,
 where a loop over the seats would take milliseconds of the show's event loop.
 
@@ -12,24 +12,30 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
-from itertools import accumulate, compress, islice
-from operator import sub
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain, compress, islice, pairwise
+from operator import add, eq, itemgetter, sub
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
 from reservation.limits import SEATS_PER_HOLD_MAX
+from reservation.seat_sets import (
+    SeatSet,
+    as_seat_set,
+    flags_of,
+    seat_set_of,
+    seats_in,
+    windows,
+)
 from reservation.seating_plan import SeatingPlan, SeatTrait
-
-SeatSet = int
-"""A set of seats: bit *i* is set when seat *i* is in it."""
 
 # Plain integers: an ``&`` of two flags takes longer than all the rest of a look at a seat.
 _ACCESSIBLE: Final = int(SeatTrait.ACCESSIBLE)
 _SPECIAL: Final = int(SeatTrait.ACCESSIBLE | SeatTrait.COMPANION)
 _RESTRICTED_VIEW: Final = int(SeatTrait.RESTRICTED_VIEW)
 _BYTE_VALUES: Final = 256
+_SIGN_OF_FLAG: Final = bytes(int(flag == 49) for flag in range(_BYTE_VALUES))
 
 # A level is a slice of the offer order. With about a hundred of them, finding the best of many
 # windows costs seven set operations and a look at the few windows of one level.
@@ -65,8 +71,8 @@ class SeatClass(NamedTuple):
         return bool(self.traits & _RESTRICTED_VIEW)
 
 
-class RowBox(NamedTuple):
-    """The rectangle around the seats of a row, in the plan's hundredths."""
+class SeatBox(NamedTuple):
+    """The rectangle around the seats of a row or a section, in the plan's hundredths."""
 
     x_min: int
     x_max: int
@@ -79,6 +85,7 @@ class PlanTables:
 
     Shapes:
         classes, class_of: the seat classes, and the class of each seat.
+        classes_of_row: per row, one bit for each class that it has a seat of.
         linked: seats whose next seat is their neighbour (in the same run).
         linked_in_category: the same, where both seats are also of one category.
         special: the accessible and the companion seats. accessible: the accessible ones.
@@ -86,23 +93,20 @@ class PlanTables:
             restricted views by rank, then all accessible and companion seats alike, so far
             behind that the lowest sum of ranks has the fewest of them.
         section_rows, section_of_row: rows of each section in plan order, and back.
+        row_ranges: per section, ``(first, end)`` of its rows when they are read section by section.
         section_spans: per section, ``(first, end)`` of its seats, as few as possible.
+        row_boxes, section_boxes: the rectangles around the seats of each.
         row_bounds, row_runs: per row, ``(first, end)`` of its seats, and of each of its runs.
-        row_rank: per row, the lowest ``offer_rank`` in it.
+        row_rank, section_rank: per row and section, the lowest ``offer_rank`` in it.
         ``*_sums``: prefix sums, one entry more than there are seats.
     """
 
     def __init__(self, plan: SeatingPlan) -> None:
         assert plan.order is None, "the tables of a revised plan are those of its drawing"
         self.plan: Final = plan
-        class_index_of: dict[tuple[int, int], int] = {}
-        self.class_of: Final = array(
-            "L",
-            [
-                class_index_of.setdefault(pair, len(class_index_of))
-                for pair in zip(plan.category_of, plan.traits, strict=True)
-            ],
-        )
+        pairs = list(zip(plan.category_of, plan.traits, strict=True))
+        class_index_of = {pair: index for index, pair in enumerate(dict.fromkeys(pairs))}
+        self.class_of: Final = array("L", map(class_index_of.__getitem__, pairs))
         self._class_bytes: Final = _as_bytes(self.class_of)
         self.classes: Final = tuple(
             SeatClass(category, traits, _where(self.class_of, self._class_bytes, index))
@@ -110,9 +114,13 @@ class PlanTables:
         )
         self.special: Final = sum(each.seats for each in self.classes if each.is_special)
         self.accessible: Final = sum(each.seats for each in self.classes if each.is_accessible)
-        self.linked: Final = _linked(plan, lambda left: True)
-        self.linked_in_category: Final = _linked(
-            plan, lambda left: plan.category_of[left] == plan.category_of[left + 1]
+        # Runs cover all seats in their order: the next seat is a neighbour but for the last one.
+        self.linked: Final = seat_set_of(
+            b"".join(b"1" * (run.end - run.first - 1) + b"0" for run in plan.runs)
+        )
+        categories = plan.category_of
+        self.linked_in_category: Final = self.linked & as_seat_set(
+            bytes(map(eq, categories, categories[1:]))
         )
         self._index_rows()
         self._rank_seats()
@@ -121,8 +129,8 @@ class PlanTables:
         self.plain_rank_sums: Final = _sums(plan.rank)
         accessible = [int(each.is_accessible) for each in self.classes]
         companion = [int(each.is_companion) for each in self.classes]
-        self.accessible_sums: Final = _sums(accessible[k] for k in self.class_of)
-        self.companion_sums: Final = _sums(companion[k] for k in self.class_of)
+        self.accessible_sums: Final = _sums(map(accessible.__getitem__, self.class_of))
+        self.companion_sums: Final = _sums(map(companion.__getitem__, self.class_of))
 
     def _index_rows(self) -> None:
         plan = self.plan
@@ -134,10 +142,17 @@ class PlanTables:
         for row_index, section in enumerate(self.section_of_row):
             rows[section].append(row_index)
         self.section_rows = tuple(tuple(each) for each in rows)
+        ends = list(accumulate(map(len, rows)))
+        self.row_ranges = tuple(pairwise([0, *ends]))
         self.section_spans = tuple(tuple(self._spans(each)) for each in rows)
         self._section_classes = tuple(
-            {k for first, end in spans for k in self.class_of[first:end]}
+            sum(1 << k for k in {k for first, end in spans for k in self.class_of[first:end]})
             for spans in self.section_spans
+        )
+        self._seats_of: dict[tuple[int, ...], SeatSet] = {}
+        self.classes_of_row = tuple(
+            sum(1 << index for index in set(self.class_of[row.first : row.end]))
+            for row in plan.rows
         )
         runs: list[list[tuple[int, int]]] = [[] for _ in plan.rows]
         for run in plan.runs:
@@ -145,8 +160,21 @@ class PlanTables:
         self.row_bounds = tuple((row.first, row.end) for row in plan.rows)
         self.row_runs = tuple(tuple(each) for each in runs)
         self._row_firsts = [row.first for row in plan.rows]
+        self._counts_in_bytes = max((row.end - row.first for row in plan.rows), default=0) < 256
+        self._ones = int.from_bytes(b"\1" * plan.seat_count, "little")
+        self._doublings = tuple(_doublings(plan)) if self._counts_in_bytes else ()
+        # A row without seats has those behind the last one; two of them, or it is no tuple.
+        nowhere = plan.seat_count
+        self._counts_by_section = itemgetter(
+            nowhere,
+            nowhere,
+            *(
+                plan.rows[row].first if plan.rows[row].end > plan.rows[row].first else nowhere
+                for row in chain.from_iterable(rows)
+            ),
+        )
         self.row_boxes = tuple(
-            RowBox(
+            SeatBox(
                 min(plan.x[row.first : row.end], default=0),
                 max(plan.x[row.first : row.end], default=0),
                 min(plan.y[row.first : row.end], default=0),
@@ -154,15 +182,29 @@ class PlanTables:
             )
             for row in plan.rows
         )
+        self.section_boxes = tuple(
+            _around(
+                self.row_boxes[row] for row in section if plan.rows[row].end > plan.rows[row].first
+            )
+            for section in rows
+        )
 
     def sections_of(self, classes: Iterable[int]) -> list[int]:
         """The sections that have a seat of one of these classes."""
-        wanted = set(classes)
+        wanted = sum(1 << index for index in set(classes))
         return [
-            section
-            for section, present in enumerate(self._section_classes)
-            if not wanted.isdisjoint(present)
+            section for section, present in enumerate(self._section_classes) if present & wanted
         ]
+
+    def seats_of(self, classes: tuple[int, ...]) -> SeatSet:
+        """All seats of these classes, free or not; there are few different questions."""
+        known = self._seats_of.get(classes)
+        if known is None:
+            known = 0
+            for index in classes:
+                known |= self.classes[index].seats
+            self._seats_of[classes] = known
+        return known
 
     def _spans(self, rows: Iterable[int]) -> list[tuple[int, int]]:
         spans: list[tuple[int, int]] = []
@@ -178,21 +220,17 @@ class PlanTables:
         # Every other seat of the largest party together ranks before one special seat.
         last = 2 * behind * SEATS_PER_HOLD_MAX
         penalty = [behind if each.is_restricted else 0 for each in self.classes]
-        special = [each.is_special for each in self.classes]
-        self.offer_rank = array(
-            "q",
-            [
-                last if special[k] else rank + penalty[k]
-                for rank, k in zip(plan.rank, self.class_of, strict=True)
-            ],
-        )
+        self.offer_rank = array("q", map(add, plan.rank, map(penalty.__getitem__, self.class_of)))
+        for seat in seats_in(self.special):
+            self.offer_rank[seat] = last
         self.offer_rank_sums = _sums(self.offer_rank)
         self.row_rank = tuple(
             min(self.offer_rank[row.first : row.end], default=0) for row in plan.rows
         )
-        seats_of_rank: dict[int, int] = {}
-        for rank in self.offer_rank:
-            seats_of_rank[rank] = seats_of_rank.get(rank, 0) + 1
+        self.section_rank = tuple(
+            min(map(self.row_rank.__getitem__, rows)) for rows in self.section_rows
+        )
+        seats_of_rank = Counter(self.offer_rank)
         room = max(_LEVEL_SEATS_MIN, plan.seat_count // _LEVEL_COUNT + 1)
         level_of: dict[int, int] = {}
         level, filled = -1, room
@@ -202,9 +240,9 @@ class PlanTables:
             level_of[rank] = level
             filled += seats_of_rank[rank]
         # At most two levels per full one, far below the 256 values of a byte.
-        level_bytes = bytes([level_of[rank] for rank in self.offer_rank])
+        level_bytes = bytes(map(level_of.__getitem__, self.offer_rank))
         self._levels = tuple(
-            _seat_set(level_bytes.translate(bytes(48 + (k <= last) for k in range(_BYTE_VALUES))))
+            seat_set_of(level_bytes.translate(bytes(48 + (k <= last) for k in range(_BYTE_VALUES))))
             for last in range(level + 1)
         )
 
@@ -213,20 +251,43 @@ class PlanTables:
         # An empty row starts where the next one does; the last of them is the one with seats.
         return bisect_right(self._row_firsts, seat_index) - 1
 
-    def pattern(self, free: bytes, code_of_class: Sequence[int]) -> bytes:
+    def pattern(
+        self, free: bytes, code_of_class: Sequence[int], first: int = 0, end: int | None = None
+    ) -> bytes:
         """One byte per seat: the code of its class where it is free, 0 where it is not.
+
+        Of the seats from ``first`` to ``end`` (exclusive), or of all.
 
         Shapes:
             free: as ``free_seats`` gives it.
             code_of_class: one code, 1 to 255, per class.
         """
+        free = free[first:end]
         if self._class_bytes is None:
-            return bytes(
-                [code_of_class[k] & sign for k, sign in zip(self.class_of, free, strict=True)]
-            )
+            classes = self.class_of[first:end]
+            return bytes([code_of_class[k] & sign for k, sign in zip(classes, free, strict=True)])
         table = bytes(code_of_class) + bytes(_BYTE_VALUES - len(code_of_class))
-        coded = int.from_bytes(self._class_bytes.translate(table), "little")
+        coded = int.from_bytes(self._class_bytes[first:end].translate(table), "little")
         return (coded & int.from_bytes(free, "little")).to_bytes(len(free), "little")
+
+    def free_per_row(self, free: bytes) -> Sequence[int]:
+        """How many seats of each row are free, section after section.
+
+        Shapes:
+            free: as ``free_seats`` gives it.
+        """
+        if not self._counts_in_bytes:
+            rows = map(self.row_bounds.__getitem__, chain.from_iterable(self.section_rows))
+            return [free.count(255, *row) for row in rows]
+        # Every seat counts itself, then also what its neighbour has counted, then also what the
+        # second next has, the fourth next, ...: the first seat of a row has then counted the row.
+        counts = int.from_bytes(free, "little") & self._ones
+        for distance_bits, within_row in self._doublings:
+            counts += counts >> distance_bits & within_row
+        by_section: tuple[int, ...] = self._counts_by_section(
+            counts.to_bytes(len(free) + 1, "little")
+        )
+        return by_section[2:]
 
     def best_window(self, starts: SeatSet, seat_count: int) -> int:
         """Of these starts of windows the one with the lowest worst ``offer_rank``.
@@ -271,81 +332,9 @@ def tables_of(plan: SeatingPlan) -> PlanTables:
     return tables
 
 
-def free_seats(taken: Sequence[int], mask: int) -> bytes:
-    """One byte per seat: 255 when no leg of the mask is taken, 0 otherwise.
-
-    Up to eight legs this runs at the speed of a copy (0.4 ms for a list of 50,000 seats, less
-    for a ``bytearray``); above, and for long runs of many legs, at that of a loop.
-    """
-    try:
-        legs = bytes(taken) if isinstance(taken, list | bytes | bytearray) else bytes(list(taken))
-    except ValueError:  # Some seat is taken on a ninth leg or later.
-        return bytes([0 if seat_legs & mask else 255 for seat_legs in taken])
-    return legs.translate(_free_table(mask & 255))
-
-
-@lru_cache(maxsize=_BYTE_VALUES)
-def _free_table(mask: int) -> bytes:
-    return bytes(0 if legs & mask else 255 for legs in range(_BYTE_VALUES))
-
-
-_FLAG_OF_SIGN: Final = bytes(49 if sign else 48 for sign in range(_BYTE_VALUES))
-_SIGN_OF_FLAG: Final = bytes(int(flag == 49) for flag in range(_BYTE_VALUES))
-
-
-def as_seat_set(signs: bytes) -> SeatSet:
-    """The seats whose byte is not 0."""
-    return _seat_set(signs.translate(_FLAG_OF_SIGN))
-
-
-def _seat_set(flags: bytes) -> SeatSet:
-    return int(flags[::-1], 2) if flags else 0
-
-
-def flags_of(seats: SeatSet) -> str:
-    """Text with "1" at the index of every seat of the set; it may end before the last seat."""
-    return bin(seats)[:1:-1]
-
-
-def seats_in(seats: SeatSet) -> list[int]:
-    """The indexes of the seats of the set, increasing."""
-    return flagged(flags_of(seats), 0, None)
-
-
-def flagged(flags: str, first: int, end: int | None) -> list[int]:
-    """The indexes from ``first`` to ``end`` (exclusive) where the text has a "1"."""
-    found: list[int] = []
-    position = flags.find("1", first, end)
-    while position >= 0:
-        found.append(position)
-        position = flags.find("1", position + 1, end)
-    return found
-
-
-def windows(seats: SeatSet, linked: SeatSet, seat_count: int) -> SeatSet:
-    """The seats that start ``seat_count`` consecutive seats of the set.
-
-    ``linked`` holds the seats whose next seat may follow; -1 lets any follow.
-    """
-    if seat_count == 1:
-        return seats
-    pairs = seats & (seats >> 1) & linked
-    found, length = pairs, 1
-    while length < seat_count - 1:
-        step = min(length, seat_count - 1 - length)
-        found &= found >> step
-        length += step
-    return found
-
-
-def reaching(seats: SeatSet, seat_count: int) -> SeatSet:
-    """The starts of all windows of ``seat_count`` seats that contain a seat of the set."""
-    found, length = seats, 1
-    while length < seat_count:
-        step = min(length, seat_count - length)
-        found |= found >> step
-        length += step
-    return found
+def _around(boxes: Iterable[SeatBox]) -> SeatBox:
+    x_min, x_max, y_min, y_max = tuple(zip(*boxes, strict=True)) or ((0,),) * 4
+    return SeatBox(min(x_min), max(x_max), min(y_min), max(y_max))
 
 
 def _as_bytes(values: array[int]) -> bytes | None:
@@ -354,17 +343,22 @@ def _as_bytes(values: array[int]) -> bytes | None:
 
 def _where(values: array[int], as_bytes: bytes | None, wanted: int) -> SeatSet:
     if as_bytes is None:
-        return _seat_set(bytes([49 if value == wanted else 48 for value in values]))
-    return _seat_set(as_bytes.translate(bytes(48 + (k == wanted) for k in range(_BYTE_VALUES))))
+        return seat_set_of(bytes([49 if value == wanted else 48 for value in values]))
+    return seat_set_of(as_bytes.translate(bytes(48 + (k == wanted) for k in range(_BYTE_VALUES))))
 
 
-def _linked(plan: SeatingPlan, joins: Callable[[int], bool]) -> SeatSet:
-    flags = bytearray(b"0" * plan.seat_count)
-    for run in plan.runs:
-        for left in range(run.first, run.end - 1):
-            if joins(left):
-                flags[left] = 49
-    return _seat_set(bytes(flags))
+def _doublings(plan: SeatingPlan) -> Iterator[tuple[int, int]]:
+    """Per power of two: eight times it, and a byte for each seat that has such a one behind it."""
+    longest = max((row.end - row.first for row in plan.rows), default=0)
+    distance = 1
+    while distance < longest:
+        marks = [
+            b"\xff" * max(0, row.end - row.first - distance)
+            + bytes(min(distance, row.end - row.first))
+            for row in plan.rows
+        ]
+        yield 8 * distance, int.from_bytes(b"".join(marks), "little")
+        distance *= 2
 
 
 def _sums(values: Iterable[int]) -> array[int]:

@@ -30,7 +30,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from reservation.commands import Wish
-from reservation.drawing_order import drawing_order_of
+from reservation.drawing_order import DrawingOrder, drawing_order_of
 from reservation.events import Arrangement
 from reservation.nearest_seats import NearestSearch
 from reservation.orphan_seats import (
@@ -42,8 +42,9 @@ from reservation.orphan_seats import (
     rules_for,
     tally_size,
 )
-from reservation.plan_tables import free_seats
+from reservation.plan_tables import PlanTables
 from reservation.seat_search import Kind, Offer, OfferSearch, Sight, uses_for
+from reservation.seat_sets import free_seats
 from reservation.seating_plan import SeatingPlan
 from reservation.show import OrphanRule
 
@@ -70,7 +71,9 @@ class SeatChooser:
     """Chooses seats of one plan.
 
     Cheap to construct: the tables behind it are shared by all choosers of the same plan
-    object. It holds nothing about a show; every question brings the show's seat map along.
+    object, and made at the first question: most holds name their seats, and a show that comes
+    back must not wait for them. It holds nothing about a show; every question brings the show's
+    seat map along.
 
     The seats of a revised plan that are gone are never chosen, and count as no neighbours.
 
@@ -80,12 +83,23 @@ class SeatChooser:
         mask: one bit per leg of the segment asked for.
     """
 
-    __slots__ = ("_order", "_tables")
+    __slots__ = ("_known_classes", "_known_order", "_plan")
 
     def __init__(self, plan: SeatingPlan) -> None:
+        self._plan = plan
+        self._known_order: DrawingOrder | None = None
+        self._known_classes: dict[tuple[frozenset[int], bool], tuple[tuple[int, ...], ...]] = {}
+
+    @property
+    def _order(self) -> DrawingOrder:
         # Seats are chosen by their places; they come in and go out by their indexes.
-        self._order = drawing_order_of(plan)
-        self._tables = self._order.tables
+        if self._known_order is None:
+            self._known_order = drawing_order_of(self._plan)
+        return self._known_order
+
+    @property
+    def _tables(self) -> PlanTables:
+        return self._order.tables
 
     def best_available(
         self, taken: Sequence[int], mask: int, wish: Wish, orphan_rule: OrphanRule
@@ -108,7 +122,7 @@ class SeatChooser:
         """
         others = wish.seat_count - wish.accessible_count - wish.companion_count
         if (
-            not 1 <= wish.seat_count <= self._tables.plan.seat_count
+            not 1 <= wish.seat_count <= self._plan.place_count
             or min(others, wish.accessible_count, wish.companion_count) < 0
             or (wish.companion_count and not wish.accessible_count)
         ):
@@ -241,14 +255,7 @@ class SeatChooser:
                 yield _Pool((self._offer(wish, set(categories), takes_special),), True)
 
     def _offer(self, wish: Wish, categories: set[int], takes_special: bool) -> Offer:
-        within = [
-            (index, each)
-            for index, each in enumerate(self._tables.classes)
-            if each.category_index in categories
-        ]
-        accessible = tuple(index for index, each in within if each.is_accessible)
-        companion = tuple(index for index, each in within if each.is_companion)
-        others = tuple(index for index, each in within if takes_special or not each.is_special)
+        others, companion, accessible = self._classes_of(frozenset(categories), takes_special)
         other_count = wish.seat_count - wish.accessible_count - wish.companion_count
         kinds = (
             Kind(other_count, others),
@@ -256,3 +263,21 @@ class SeatChooser:
             Kind(wish.accessible_count, accessible, ACCESSIBLE),
         )
         return Offer(tuple(kind for kind in kinds if kind.seat_count))
+
+    def _classes_of(
+        self, categories: frozenset[int], takes_special: bool
+    ) -> tuple[tuple[int, ...], ...]:
+        """The classes of other, companion and accessible seats of these categories."""
+        known = self._known_classes.get((categories, takes_special))
+        if known is None:
+            within = [
+                (index, each)
+                for index, each in enumerate(self._tables.classes)
+                if each.category_index in categories
+            ]
+            known = self._known_classes[categories, takes_special] = (
+                tuple(index for index, each in within if takes_special or not each.is_special),
+                tuple(index for index, each in within if each.is_companion),
+                tuple(index for index, each in within if each.is_accessible),
+            )
+        return known

@@ -7,10 +7,13 @@ seat, then nobody alone, then few groups, then the lowest cost.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+from heapq import heapify, heappop, heappush
+from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
+from reservation.free_rows import FreeRows
 from reservation.orphan_seats import (
     ORDINARY,
     Demand,
@@ -20,11 +23,13 @@ from reservation.orphan_seats import (
     rules_for,
 )
 from reservation.plan_tables import PlanTables
+from reservation.wanted_seats import WantedSeats
 
-# Equally compact places that are compared by their seats; more would cost more than it gains.
+# Equally compact bands that are compared by their seats; more would cost more than it gains.
 _COMPARED_MAX = 4
-# Places looked at before the search is content with a whole section.
+# Bands looked at before the search is content with a whole section.
 _TRIED_MAX = 128
+_UNSEEN = -1
 
 
 class SeatGroups(NamedTuple):
@@ -48,40 +53,47 @@ class _Piece(NamedTuple):
     options: int
 
 
-class _Place(NamedTuple):
-    """Rows of a section, from position ``start`` on, that have seats enough by their number."""
+_Band = tuple[int, int, int, int]
+"""Rows of a section that have seats enough by their number: ``(row_span, cost, section, start)``.
 
-    row_span: int
-    cost: int
-    section: int
-    start: int
+They begin at position ``start`` of the section; ``cost`` is that of the first row. A section that
+nobody has looked at is in the queue as ``(row_span, cost, _UNSEEN, section)``, and no band of it is
+smaller. Plain tuples, because there are many, and few are looked at.
+"""
 
 
 class GroupSearch:
     """One search for the seats of a demand among those that are free now.
 
+    Sections are looked at one by one, the most promising first, and most of them never.
+
     Shapes:
-        pattern: per seat, which of ``uses`` it has; 0 when it is not free.
+        seats, free_rows: both for this demand.
         seat_cost, row_cost: what is to be small, of a seat and of a row.
+        section_cost: not above the cost of any row of the section that has seats.
     """
 
     def __init__(
         self,
         tables: PlanTables,
-        pattern: bytes,
+        seats: WantedSeats,
+        free_rows: FreeRows,
         uses: tuple[SeatUse, ...],
         demand: Demand,
         *,
         avoids_orphans: bool,
         seat_cost: Callable[[int], int],
         row_cost: Callable[[int], int],
+        section_cost: Callable[[int], int],
     ) -> None:
         self._tables: Final = tables
-        self._pattern: Final = pattern
+        self._seats: Final = seats
+        self._free_rows: Final = free_rows
         self._demand: Final = demand
         self._wanted: Final = demand.seat_count
         self._seat_cost: Final = seat_cost
         self._row_cost: Final = row_cost
+        self._section_cost: Final = section_cost
         self._rules: Final = rules_for(
             uses, demand, avoids_orphans=avoids_orphans, avoids_singles=False
         )
@@ -90,70 +102,108 @@ class GroupSearch:
         )
         # Counting is enough to decide when any seats of the one kind will do.
         self._counting_decides: Final = len(demand.counts) == 1 and not avoids_orphans
-        self._takeable: Final = pattern.translate(_flags_of_step(uses, None))
-        # Of a demand for several kinds, each must be there before anything else is looked at.
-        self._kinds: Final = [
-            (count, pattern.translate(_flags_of_step(uses, step)))
-            for count, step in zip(demand.counts, demand.steps, strict=True)
-            if len(demand.counts) > 1
-        ]
+        self._is_of_one_kind: Final = len(demand.counts) == 1
+        self._bands_of_section: Final[dict[int, list[_Band]]] = {}
         self._options_of_row: Final[dict[int, int]] = {}
         self._enough_of_section: Final[dict[int, bool]] = {}
 
     def in_one_section(
-        self, sections: Iterable[int], beaten: SeatGroups | None = None
+        self, sections: Sequence[int], beaten: SeatGroups | None = None
     ) -> SeatGroups | None:
-        """The seats of the most compact place within one of these sections, or None.
+        """The seats of the most compact band within one of these sections, or None.
 
         With ``beaten``, that set is returned unless a better one is found.
         """
-        crowded = [each for each in sections if self._has_seats_for_all(each)]
         # Nothing is more compact than one row, and most often there is one.
-        best = self._best_of(self._rows_with_enough(crowded), beaten)
+        best = self._best_of(sections, beaten, in_one_row=True)
         if best is not None and best.row_span == 1:
             return best
-        places = [place for section in crowded for place in self._places_in(section)]
-        best = self._best_of(places, beaten)
+        best = self._best_of(sections, beaten, in_one_row=False)
         if best is not None:
             return best
-        for section in crowded:
-            if self._is_enough(section):
+        for section in sections:
+            if self._bands_in(section) and self._is_enough(section):
                 rows = self._rows_of(section)
-                return self._arranged(rows, len(rows))
+                return self._arranged(self._stretches_of(rows), len(rows))
         return None
 
     def _best_of(
-        self, places: list[tuple[int, int, int, int]], beaten: SeatGroups | None
+        self, sections: Iterable[int], beaten: SeatGroups | None, *, in_one_row: bool
     ) -> SeatGroups | None:
+        """The best seats of the bands of these sections, or of those that are one row."""
         best = beaten
         tried = compared = 0
-        for place in map(_Place._make, sorted(places)):
-            rows = self._rows_of(place.section)
+        bounds = self._free_rows.bounds
+        queue: list[_Band] = [
+            (bound, self._section_cost(section), _UNSEEN, section)
+            for section in sections
+            if (bound := bounds[section]) is not None and (bound == 1 or not in_one_row)
+        ]
+        heapify(queue)
+        while queue and tried < _TRIED_MAX:
+            row_span, cost, section, start = heappop(queue)
+            # After enough comparisons only a smaller band is worth a look.
+            if best is not None and row_span > best.row_span - int(compared >= _COMPARED_MAX):
+                break
+            if section == _UNSEEN:
+                opened = self._rows_in(start) if in_one_row else self._seen(row_span, cost, start)
+                for band in opened:
+                    heappush(queue, band)
+                continue
+            if in_one_row and not self._has_row(section, start):
+                continue
+            if self._enough_of_section.get(section) is False:
+                continue
+            rows = self._rows_of(section)
             span_max = len(rows)
             if best is not None:
-                # After enough comparisons only a smaller place is worth a look.
                 span_max = min(span_max, best.row_span - int(compared >= _COMPARED_MAX))
-            if tried == _TRIED_MAX or place.row_span > span_max:
-                break
-            if not self._is_enough(place.section):
+            end = self._grown(rows, start, row_span, span_max)
+            # Where seats are found there are enough; without, the whole section is gone through.
+            if end is None and not self._is_enough(section):
                 continue
             tried += 1
-            end = self._grown(rows, place, span_max)
             if end is not None:
-                found = self._arranged(rows[place.start : end], end - place.start)
-                best = found if best is None else min(best, found)
                 compared += 1
+                stretches = self._stretches_of(rows[start:end])
+                if best is None or self._may_be_better(stretches, end - start, best):
+                    found = self._arranged(stretches, end - start)
+                    best = found if best is None else min(best, found)
         return best
+
+    def _rows_in(self, section: int) -> list[_Band]:
+        """The bands of one row with seats enough, if any free seat would do."""
+        rows, may_be_in = self._rows_of(section), self._seats.may_be_in
+        return [
+            (1, self._row_cost(rows[start]), section, start)
+            for start in self._free_rows.rows_in(section)
+            if may_be_in(rows[start])
+        ]
+
+    def _has_row(self, section: int, start: int) -> bool:
+        if not self._is_of_one_kind and not self._bands_in(section):
+            return False
+        return self._seats.in_row(self._rows_of(section)[start]) >= self._wanted
+
+    def _seen(self, row_span: int, cost: int, section: int) -> list[_Band]:
+        """What a section is in the queue that was there as bands of so many rows."""
+        # Two rows are most often enough for somebody, and then nobody needs to know more.
+        if row_span == 2 and not self._free_rows.may_be_in_two(section):
+            return [(3, cost, _UNSEEN, section)]
+        least_span = self._free_rows.least_span(section)
+        if least_span is not None and least_span > row_span:
+            return [(least_span, cost, _UNSEEN, section)]
+        return self._bands_in(section)
 
     def anywhere(self) -> SeatGroups | None:
         """Seats from the whole plan in few groups, or None when there are too few."""
-        rows = range(len(self._tables.row_runs))
-        if self._takeable.count(1) < self._wanted:
-            return None
+        rows = self._seats.rows()
+        if not self._is_of_one_kind and rows:
+            rows = self._rows_for_all_kinds()
         # A party needs at most its own size of interchangeable pieces; the cheapest are kept.
         alike: dict[bytes, list[tuple[int, int]]] = {}
-        for row in self._rows_for_all_kinds() if self._kinds else rows:
-            for first, seats in self._stretches(row):
+        for row in rows:
+            for first, seats in self._seats.stretches(row):
                 alike.setdefault(seats, []).append((self._stretch_cost(first, seats), first))
         stretches: list[tuple[int, bytes]] = []
         for seats, costs in alike.items():
@@ -169,18 +219,10 @@ class GroupSearch:
         others; when the former have too few such seats, the latter cannot help.
         """
         linked_steps = {use.step for use in self._rules.uses if use.link != ORDINARY}
-        linked = [
-            flags
-            for step, (_, flags) in zip(self._demand.steps, self._kinds, strict=True)
-            if step in linked_steps
-        ]
-        others: list[int] = []
-        first_rows: list[int] = []
-        for row, (first, end) in enumerate(self._tables.row_bounds):
-            has_linked = any(flags.find(1, first, end) >= 0 for flags in linked)
-            (first_rows if has_linked else others).append(row)
+        linked = self._seats.rows_with_linked()
+        others = sorted(set(range(len(self._tables.row_bounds))).difference(linked))
         tallies, chosen = 1, []
-        for rows in (first_rows, others):
+        for rows in (linked, others):
             for row in sorted(rows, key=self._row_cost):
                 chosen.append(row)
                 tallies = add_tallies(tallies, self._options(row), self._demand.bound)
@@ -193,33 +235,14 @@ class GroupSearch:
     def _rows_of(self, section: int) -> tuple[int, ...]:
         return self._tables.section_rows[section]
 
-    def _has_seats_for_all(self, section: int) -> bool:
-        """Whether the section has seats enough by their number."""
-        spans = self._tables.section_spans[section]
-        return _has_count(self._takeable, spans, self._wanted) and all(
-            _has_count(flags, spans, count) for count, flags in self._kinds
-        )
-
     def _options(self, row: int) -> int:
         known = self._options_of_row.get(row)
         if known is None:
             known = 1
-            for _, seats in self._stretches(row):
+            for _, seats in self._seats.stretches(row):
                 known = add_tallies(known, self._rules.options(seats), self._demand.bound)
             self._options_of_row[row] = known
         return known
-
-    def _stretches(self, row: int) -> list[tuple[int, bytes]]:
-        """The stretches of a row that have a seat to take, each with its first seat."""
-        found: list[tuple[int, bytes]] = []
-        for first, end in self._tables.row_runs[row]:
-            if 1 not in self._takeable[first:end]:
-                continue
-            for seats in self._pattern[first:end].split(b"\0"):
-                if seats and 1 in self._takeable[first : first + len(seats)]:
-                    found.append((first, seats))
-                first += len(seats) + 1
-        return found
 
     def _is_enough(self, section: int) -> bool:
         """Whether a section with seats enough also has them in the numbers that are allowed."""
@@ -239,24 +262,19 @@ class GroupSearch:
                 return position + 1
         return None
 
-    def _rows_with_enough(self, sections: list[int]) -> list[tuple[int, int, int, int]]:
-        """The places that are one row. Plain tuples: there are many, and few are looked at."""
-        bounds, count_between = self._tables.row_bounds, self._takeable.count
-        wanted = self._wanted
-        return [
-            (1, self._row_cost(row), section, start)
-            for section in sections
-            for start, row in enumerate(self._rows_of(section))
-            if count_between(1, *bounds[row]) >= wanted
-        ]
+    def _bands_in(self, section: int) -> list[_Band]:
+        """The bands of the section that have seats enough by their number, per first row."""
+        known = self._bands_of_section.get(section)
+        if known is None:
+            has_enough = self._free_rows.least_span(section) is not None
+            known = self._counted_bands(section) if has_enough else []
+            self._bands_of_section[section] = known
+        return known
 
-    def _places_in(self, section: int) -> list[tuple[int, int, int, int]]:
-        """The places of the section that have seats enough by their number, per first row."""
-        rows = self._rows_of(section)
-        bounds, count_between = self._tables.row_bounds, self._takeable.count
-        counts = [count_between(1, *bounds[row]) for row in rows]
-        wanted, row_count = self._wanted, len(rows)
-        places: list[tuple[int, int, int, int]] = []
+    def _counted_bands(self, section: int) -> list[_Band]:
+        rows, counts = self._rows_of(section), self._seats.per_row(section)
+        wanted, row_count = self._wanted, len(counts)
+        bands: list[_Band] = []
         end, inside = 0, 0
         for start, count in enumerate(counts):
             while inside < wanted and end < row_count:
@@ -265,19 +283,31 @@ class GroupSearch:
             if inside < wanted:
                 break
             if count:
-                places.append((end - start, self._row_cost(rows[start]), section, start))
+                bands.append((end - start, self._row_cost(rows[start]), section, start))
             inside -= count
-        return places
+        return bands
 
-    def _grown(self, rows: Sequence[int], place: _Place, span_max: int) -> int | None:
-        """The end that makes this place large enough, or None when it would span more."""
+    def _grown(self, rows: Sequence[int], start: int, row_span: int, span_max: int) -> int | None:
+        """The end that makes this band large enough, or None when it would span more."""
         if self._counting_decides:
-            return place.start + place.row_span
-        stop = min(len(rows), place.start + span_max)
-        return self._end_of_enough(rows, place.start, stop)
+            return start + row_span
+        return self._end_of_enough(rows, start, min(len(rows), start + span_max))
 
-    def _arranged(self, rows: Iterable[int], row_span: int) -> SeatGroups:
-        chosen = self._chosen([stretch for row in rows for stretch in self._stretches(row)])
+    def _stretches_of(self, rows: Iterable[int]) -> list[tuple[int, bytes]]:
+        return [stretch for row in rows for stretch in self._seats.stretches(row)]
+
+    def _may_be_better(
+        self, stretches: list[tuple[int, bytes]], row_span: int, best: SeatGroups
+    ) -> bool:
+        """Whether seats of these stretches may be better: seldom, and quicker known than found."""
+        lengths = sorted([len(seats) for _, seats in stretches], reverse=True)
+        alone_count = max(0, self._wanted - sum(each for each in lengths if each > 1))
+        # If every seat of the longest stretches could be had.
+        group_count = 1 + bisect_left(list(accumulate(lengths)), self._wanted)
+        return (row_span, alone_count, group_count) <= best[:3]
+
+    def _arranged(self, stretches: list[tuple[int, bytes]], row_span: int) -> SeatGroups:
+        chosen = self._chosen(stretches)
         assert chosen is not None, "these rows were found to be enough"
         return self._judged(chosen, row_span)
 
@@ -299,11 +329,11 @@ class GroupSearch:
 
     def _chosen(self, stretches: list[tuple[int, bytes]]) -> list[int] | None:
         """Seats that make up the demand: nobody alone if that can be, and large groups first."""
-        for rules in (self._rules_without_singles, self._rules):
-            seats = self._chosen_by(rules, stretches)
-            if seats is not None:
-                return seats
-        return None
+        in_company = sum([len(seats) for _, seats in stretches if len(seats) > 1])
+        chosen = None
+        if in_company >= self._wanted:
+            chosen = self._chosen_by(self._rules_without_singles, stretches)
+        return self._chosen_by(self._rules, stretches) if chosen is None else chosen
 
     def _chosen_by(
         self, rules: StretchRules, stretches: list[tuple[int, bytes]]
@@ -338,40 +368,28 @@ class GroupSearch:
 
     def _placed(self, rules: StretchRules, piece: _Piece, tally: int) -> list[int]:
         """The cheapest block of the piece that makes up the tally, or several when none does."""
-        length = self._demand.seats_of(tally)
-        candidates = [
-            (max(costs), sum(costs), start)
-            for start in range(len(piece.seats) - length + 1)
-            if self._is_block(rules, piece.seats, start, length, tally)
-            for costs in [
-                [self._seat_cost(piece.first + start + offset) for offset in range(length)]
-            ]
+        length, seats = self._demand.seats_of(tally), piece.seats
+        steps = [rules.uses[code].step for code in seats]
+        blocks = [steps[start : start + length] for start in range(len(seats) - length + 1)]
+        starts = [
+            start
+            for start, block in enumerate(blocks)
+            if 0 not in block
+            and sum(block) == tally
+            and not (rules.avoids_orphans and self._leaves_orphan(rules, seats, start, length))
         ]
-        if candidates:
-            first = piece.first + min(candidates)[2]
-            return list(range(first, first + length))
-        return [piece.first + position for position in rules.place(piece.seats, tally)]
+        if not starts:
+            return [piece.first + position for position in rules.place(seats, tally)]
+        start = starts[0]
+        if len(starts) > 1:
+            costs = list(map(self._seat_cost, range(piece.first, piece.first + len(seats))))
+            chosen = [costs[start : start + length] for start in starts]
+            start = min(zip(map(max, chosen), map(sum, chosen), starts, strict=True))[2]
+        return list(range(piece.first + start, piece.first + start + length))
 
     @staticmethod
-    def _is_block(rules: StretchRules, seats: bytes, start: int, length: int, tally: int) -> bool:
-        uses = [rules.uses[code] for code in seats[start : start + length]]
-        if sum(use.step for use in uses) != tally or not all(use.step for use in uses):
-            return False
+    def _leaves_orphan(rules: StretchRules, seats: bytes, start: int, length: int) -> bool:
         left, right = start, len(seats) - start - length
-        return not rules.avoids_orphans or not (
-            (left == 1 and rules.uses[seats[0]].may_be_orphan)
-            or (right == 1 and rules.uses[seats[-1]].may_be_orphan)
+        return (left == 1 and rules.uses[seats[0]].may_be_orphan) or (
+            right == 1 and rules.uses[seats[-1]].may_be_orphan
         )
-
-
-def _flags_of_step(uses: tuple[SeatUse, ...], step: int | None) -> bytes:
-    """A table that turns the codes of seats that add this step, or any, into 1."""
-    wanted = [use.step == step if step is not None else use.step > 0 for use in uses]
-    return bytes(wanted) + bytes(256 - len(wanted))
-
-
-def _has_count(flags: bytes, spans: Iterable[tuple[int, int]], wanted: int) -> bool:
-    total = 0
-    for first, end in spans:
-        total += flags.count(1, first, end)
-    return total >= wanted

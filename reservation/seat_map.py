@@ -59,7 +59,7 @@ from reservation.events import (
     SeatsUnblocked,
     ShowCancelled,
 )
-from reservation.hold import Booking, BookingState, Hold, HoldState
+from reservation.hold import Booking, BookingState, HeldPlaces, Hold, HoldState
 from reservation.house_seats import HouseSeats
 from reservation.ids import ChannelId, CustomerId, HoldId
 from reservation.occupancy import Occupancy
@@ -378,22 +378,24 @@ class SeatMap:
             blocked, allocated: (seat_index, reason), (seat_index, channel).
         """
         assert not self.holds, "restore fills an empty map"
+        known = self.holds
         for hold in holds:
-            held = hold.held
-            self.holds[held.hold_id] = hold
+            places = hold.places
+            hold_id = places.hold_id
+            known[hold_id] = hold
             if hold.keeps_places:
-                self._take_places(held)
+                self._take_places(places)
             if hold.state is HoldState.HELD:
-                self._totals[held.customer_id].live_holds += 1
+                self._totals[places.customer_id].live_holds += 1
                 self.live_hold_count += 1
-            elif hold.booking is None:
+            elif not hold.is_booked:
                 assert hold.ended_at_ms is not None
-                self._ended.append((hold.ended_at_ms, held.hold_id))
+                self._ended.append((hold.ended_at_ms, hold_id))
         self.house.restore(blocked, allocated)
         if cancelled is not None:
             self._stop_selling(cancelled)
 
-    def _take_places(self, held: SeatsHeld) -> None:
+    def _take_places(self, held: HeldPlaces) -> None:
         self.occupancy.claim(held.seat_indexes, held.segment.mask)
         for tier_index, count, _ in held.admissions:
             self.occupancy.admit(tier_index, held.segment, count)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from reservation.commands import Wish
 from reservation.events import Arrangement
+from reservation.free_rows import FreeRows
 from reservation.orphan_seats import (
     ORDINARY,
     SeatUse,
     demand_for,
 )
-from reservation.plan_tables import (
-    PlanTables,
-    SeatClass,
+from reservation.plan_tables import PlanTables, SeatClass
+from reservation.seat_groups import GroupSearch
+from reservation.seat_sets import (
     SeatSet,
     as_seat_set,
     free_seats,
@@ -22,8 +23,8 @@ from reservation.plan_tables import (
     seats_in,
     windows,
 )
-from reservation.seat_groups import GroupSearch
 from reservation.show import OrphanRule
+from reservation.wanted_seats import WantedSeats
 
 _NOT_FREE: Final = SeatUse(0, may_be_orphan=False)
 _OTHER_ORDINARY: Final = SeatUse(0, may_be_orphan=True)
@@ -80,13 +81,11 @@ class Sight:
         self.tables: Final = tables
         self.signs: Final = free_seats(taken, mask)
         self.free: Final[SeatSet] = as_seat_set(self.signs)
+        self._free_rows: Final[dict[int, FreeRows]] = {}
 
-    def free_of(self, classes: Iterable[int]) -> SeatSet:
+    def free_of(self, classes: tuple[int, ...]) -> SeatSet:
         """The free seats of these classes."""
-        seats = 0
-        for index in classes:
-            seats |= self.tables.classes[index].seats
-        return seats & self.free
+        return self.tables.seats_of(classes) & self.free
 
     def has_enough(self, offer: Offer) -> bool:
         """Whether there are seats enough of every kind, wherever they are."""
@@ -111,18 +110,25 @@ class Sight:
         avoids_orphans: bool,
         seat_cost: Callable[[int], int],
         row_cost: Callable[[int], int],
+        section_cost: Callable[[int], int],
     ) -> GroupSearch:
         """A search for these kinds of seats in several groups."""
         demand = demand_for(tuple(kind.seat_count for kind in kinds))
         uses, code_of_class = uses_for(self.tables.classes, kinds, demand.steps)
+        free_rows = self._free_rows.get(demand.seat_count)
+        if free_rows is None:
+            free_rows = FreeRows(self.tables, self.signs, demand.seat_count)
+            self._free_rows[demand.seat_count] = free_rows
         return GroupSearch(
             self.tables,
-            self.tables.pattern(self.signs, code_of_class),
+            WantedSeats(self.tables, self.signs, code_of_class, uses, demand),
+            free_rows,
             uses,
             demand,
             avoids_orphans=avoids_orphans,
             seat_cost=seat_cost,
             row_cost=row_cost,
+            section_cost=section_cost,
         )
 
 
@@ -150,6 +156,7 @@ class OfferSearch:
         # The last resort of those who asked for no special seat is to take as few as can be.
         takes_special = any(tables.classes[k].is_special for each in offers for k in each.classes)
         self._looks_at_views: Final = bool(wish.accessible_count) or not takes_special
+        self._known_blocks: Final[dict[bool, tuple[SeatSet, SeatSet]]] = {}
         self._searches: Final[dict[tuple[bool, bool], list[GroupSearch]]] = {}
 
     def best(self, orphan_rule: OrphanRule) -> tuple[tuple[int, ...], Arrangement] | None:
@@ -197,9 +204,7 @@ class OfferSearch:
 
     def _side_by_side(self, step: _Step) -> tuple[int, ...] | None:
         tables, wish, count = self._tables, self._wish, self._wish.seat_count
-        offers = self._offers[step.free_view_only]
-        seats = self._sight.free_of(index for offer in offers for index in offer.classes)
-        starts = windows(seats, self._linked, count)
+        seats, starts = self._blocks(step.free_view_only)
         if starts and step.avoids_orphans:
             starts &= ~self._sight.leaving_orphans(count)
         if starts and wish.accessible_count:
@@ -216,6 +221,18 @@ class OfferSearch:
             default=-1,
         )
         return None if first < 0 else tuple(range(first, first + count))
+
+    def _blocks(self, free_view_only: bool) -> tuple[SeatSet, SeatSet]:
+        """The free seats of all offers, and where blocks of them start."""
+        known = self._known_blocks.get(free_view_only)
+        if known is None:
+            seats = 0
+            for offer in self._offers[free_view_only]:
+                for kind in offer.kinds:
+                    seats |= self._sight.free_of(kind.classes)
+            known = seats, windows(seats, self._linked, self._wish.seat_count)
+            self._known_blocks[free_view_only] = known
+        return known
 
     def _has_special_seats(self, start: int) -> bool:
         end = start + self._wish.seat_count
@@ -250,4 +267,5 @@ class OfferSearch:
             avoids_orphans=avoids_orphans,
             seat_cost=rank.__getitem__,
             row_cost=tables.row_rank.__getitem__,
+            section_cost=tables.section_rank.__getitem__,
         )

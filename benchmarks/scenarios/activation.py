@@ -13,6 +13,7 @@ import time
 import uvloop
 
 from actors.clock import SystemClock
+from actors.process import calm_collector
 from actors.show_actor import ShowActor
 from benchmarks.below_http import new_show_name, request_of
 from benchmarks.bench import Bench
@@ -41,6 +42,8 @@ def run(bench: Bench) -> ScenarioResult:
     postgres = bench.grounds.databases().postgres
     asyncio.run(ensure_database(postgres.dsn(), NAME))
     asyncio.run(migrate(postgres.dsn(NAME)))
+    # As every process of an actor does when it begins.
+    calm_collector()
     return uvloop.run(_run(bench, postgres.dsn(NAME)))
 
 

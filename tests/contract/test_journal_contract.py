@@ -20,6 +20,7 @@ from persistence.postgres_journal import PostgresJournal
 from persistence.sessions import open_pool
 from reservation.audit import Auditor, JournalEntry
 from reservation.checkout import Checkout
+from reservation.commands import CancelBooking, ConfirmHold, ExtendHold, ReleaseHold
 from reservation.events import (
     Arrangement,
     BookingCancelled,
@@ -450,6 +451,36 @@ async def test_ended_holds_come_back_in_the_order_they_ended(store: Store) -> No
     activation = await journal.activate(SHOW)
     ended = [hold.held.hold_id for hold in activation.holds if hold.ended_at_ms is not None]
     assert ended == [hold_id(n) for n, _ in ends]
+
+
+async def test_what_came_back_is_answered_for_and_changed_as_if_it_had_never_been_away(
+    store: Store,
+) -> None:
+    journal = store.open()
+    await journal.activate(SHOW)
+    made: list[Event] = [held(1, 0, places=((0, 1),)), held(2, 1), confirmed(1), confirmed(2)]
+    await journal.append(SHOW.show_id, made)
+    activation = await journal.activate(SHOW)
+    seat_map, expected = restore(SHOW, activation), map_after(SHOW, made)
+
+    late_ms = AT_MS + 5_000
+    for command in (
+        ConfirmHold(hold_id(1), ANN, "counter"),
+        ExtendHold(hold_id(1), ANN),
+        ReleaseHold(hold_id(2), ANN),
+        CancelBooking(booking_id_of(hold_id(1)), ANN),
+    ):
+        assert seat_map.decide(command, late_ms) == expected.decide(command, late_ms)
+
+    for each in (seat_map, expected):
+        each.apply(cancelled(1))
+    assert state_of(seat_map) == state_of(expected)
+    repeated = CancelBooking(booking_id_of(hold_id(1)), ANN)
+    assert seat_map.decide(repeated, late_ms) == expected.decide(repeated, late_ms)
+    await journal.append(SHOW.show_id, [cancelled(1)])
+    again = restore(SHOW, await journal.activate(SHOW))
+    assert again.occupancy.taken == expected.occupancy.taken
+    assert again.occupancy.admitted == expected.occupancy.admitted
 
 
 # -- fencing --------------------------------------------------------------------------------------

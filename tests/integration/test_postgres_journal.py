@@ -29,9 +29,10 @@ from persistence.queries import load_queries
 from persistence.sessions import Connection
 from persistence.shards import ShardMap
 from persistence.verification import verify_shows
-from reservation.events import Event
+from reservation.events import Arrangement, BookingConfirmed, Event, SeatsHeld
 from reservation.faults import Diverged, Fenced, ShowUnavailable
-from reservation.ids import ShowId
+from reservation.ids import CustomerId, ShowId, booking_id_of, derive_hold_id
+from reservation.route import Segment
 from reservation.show import Show
 from tests.conftest import APPLICATION_PASSWORD, APPLICATION_ROLE, House
 from tests.support.histories import RandomLife, make_show
@@ -399,6 +400,35 @@ async def test_a_batch_behind_a_lock_is_sent_again_when_the_lock_goes(
     assert await second == 2
     await journal.close()
     await assert_verified(empty_house.superuser_dsn, life)
+
+
+async def test_a_booking_that_cannot_be_understood_is_not_sold_around(
+    empty_house: House, superuser: Connection
+) -> None:
+    show = make_show("odd", capacities=())
+    journal = open_journal(empty_house.application_dsn)
+    await journal.activate(show)
+    held = SeatsHeld(
+        derive_hold_id(show.show_id, CustomerId("cus_ann"), "key"),
+        CustomerId("cus_ann"),
+        Segment(0, 1),
+        (0,),
+        (1_000,),
+        (),
+        Arrangement.NAMED,
+        1,
+        2,
+        "digest",
+    )
+    booking_id = booking_id_of(held.hold_id)
+    booked = BookingConfirmed(held.hold_id, booking_id, held.customer_id, "counter", 1_000, 2)
+    await journal.append(show.show_id, [held, booked])
+    await superuser.execute("UPDATE hold SET arrangement = 'odd'")
+    with pytest.raises(KeyError, match="odd"):
+        await journal.activate(show)
+    await superuser.execute("UPDATE hold SET arrangement = 'named'")
+    assert [hold.held for hold in (await journal.activate(show)).holds] == [held]
+    await journal.close()
 
 
 async def test_two_owners_of_overlapping_pools_do_not_deadlock(empty_house: House) -> None:

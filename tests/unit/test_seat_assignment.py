@@ -12,9 +12,10 @@ import pytest
 
 from reservation.commands import Wish
 from reservation.events import Arrangement
-from reservation.plan_tables import free_seats, tables_of
+from reservation.plan_tables import tables_of
 from reservation.route import Segment
 from reservation.seat_assignment import Assignment, SeatChooser
+from reservation.seat_sets import free_seats
 from reservation.seating_plan import SeatingPlan, SeatTrait
 from reservation.show import OrphanRule
 from tests.support.plans import RowSpec, arena, build_plan
