@@ -143,22 +143,23 @@ class GroupSearch:
         while queue and tried < _TRIED_MAX:
             row_span, cost, section, start = heappop(queue)
             # After enough comparisons only a smaller band is worth a look.
-            if best is not None and row_span > best.row_span - int(compared >= _COMPARED_MAX):
+            worth = len(self._tables.row_bounds)
+            if best is not None:
+                worth = best.row_span - int(compared >= _COMPARED_MAX)
+            if row_span > worth:
                 break
             if section == _UNSEEN:
                 opened = self._rows_in(start) if in_one_row else self._seen(row_span, cost, start)
                 for band in opened:
-                    heappush(queue, band)
+                    if band[0] <= worth:
+                        heappush(queue, band)
                 continue
             if in_one_row and not self._has_row(section, start):
                 continue
             if self._enough_of_section.get(section) is False:
                 continue
             rows = self._rows_of(section)
-            span_max = len(rows)
-            if best is not None:
-                span_max = min(span_max, best.row_span - int(compared >= _COMPARED_MAX))
-            end = self._grown(rows, start, row_span, span_max)
+            end = self._grown(rows, start, row_span, min(len(rows), worth))
             # Where seats are found there are enough; without, the whole section is gone through.
             if end is None and not self._is_enough(section):
                 continue
@@ -369,6 +370,8 @@ class GroupSearch:
     def _placed(self, rules: StretchRules, piece: _Piece, tally: int) -> list[int]:
         """The cheapest block of the piece that makes up the tally, or several when none does."""
         length, seats = self._demand.seats_of(tally), piece.seats
+        if len(seats) == 1:
+            return [piece.first]
         steps = [rules.uses[code].step for code in seats]
         blocks = [steps[start : start + length] for start in range(len(seats) - length + 1)]
         starts = [
