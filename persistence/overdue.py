@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from persistence.catalogue import Catalogue
 from persistence.queries import load_queries
@@ -17,9 +18,17 @@ OVERDUE_MS = 500
 """An owner ends a hold within a tenth of a second; half a second means that there is none."""
 
 FORGOTTEN_S = 1
-"""An owner makes the rows of new holds when it is calm, a quarter of a second after the last. A
-show that has been quiet for so long and still has none has no owner. Not longer than the shortest
-hold lives, so that its end is found in time."""
+"""A show of an owner that has no session in the database any more gets the rows of its new holds
+after this: nobody else will make them. Not longer than the shortest hold lives, so that its end is
+found in time."""
+
+NEGLECTED_S = 60
+"""An owner makes these rows itself when it is calm, and in half a minute at the latest
+(``persistence.hold_projector``). Its session may also be all that is left of it, on a node that
+was lost, or it has let the show go because of a fault."""
+
+NEGLECTED_EVERY_S = 10
+"""Looking at the shows of all owners takes a busy database some milliseconds."""
 
 SHOWS_AT_ONCE_MAX = 200
 """After a restart of the house thousands may be due; waking all at once would serve nobody."""
@@ -31,6 +40,7 @@ class OverdueHolds:
     def __init__(self, shards: ShardMap) -> None:
         self._shards = shards
         self._pools: list[Pool] = []
+        self._neglected_at_s = 0.0
 
     async def find(self) -> list[tuple[ShowId, Placement]]:
         """Shows with overdue holds, and which kind of actor owns each."""
@@ -38,12 +48,11 @@ class OverdueHolds:
             self._pools = [
                 await open_pool(dsn, "overdue holds", size_max=1) for dsn in self._shards.dsns
             ]
-        await asyncio.gather(
-            *(
-                pool.execute(_SQL["project_forgotten_holds"], FORGOTTEN_S, SHOWS_AT_ONCE_MAX)
-                for pool in self._pools
-            )
-        )
+        await self._project(FORGOTTEN_S, of_living=False)
+        now_s = time.monotonic()
+        if now_s - self._neglected_at_s >= NEGLECTED_EVERY_S:
+            self._neglected_at_s = now_s
+            await self._project(NEGLECTED_S, of_living=True)
         found = await asyncio.gather(
             *(
                 pool.fetch(_SQL["find_overdue_shows"], OVERDUE_MS, SHOWS_AT_ONCE_MAX)
@@ -58,3 +67,10 @@ class OverdueHolds:
                 if placement is not None:
                     shows.append((ShowId(show_id), placement))
         return shows
+
+    async def _project(self, age_s: int, *, of_living: bool) -> None:
+        """Make rows of holds that have none yet, and are as old as this."""
+        query = _SQL["project_forgotten_holds"]
+        await asyncio.gather(
+            *(pool.execute(query, age_s, SHOWS_AT_ONCE_MAX, of_living) for pool in self._pools)
+        )

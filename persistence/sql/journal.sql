@@ -8,20 +8,24 @@ SELECT append_batch($1::text[], $2::bigint[], $3::bigint[], $4::json[], ROW(
 )::block_claims, $9::text[], $10::jsonb)
 
 -- name: project_holds
--- Make the rows of the oldest batches of these shows that have none yet, and say which shows have
--- more of them. In the order in which a batch of several shows locks them.
-SELECT w.show_id, w.seq < w.last FROM (
-    SELECT o.show_id, least(o.projected_seq + $2, o.seq) AS seq, o.seq AS last
-    FROM show_owner o WHERE o.show_id = ANY ($1::text[]) AND o.projected_seq < o.seq
-    ORDER BY o.show_id
-) w, project_holds(w.show_id, w.seq)
+-- Make the rows of the oldest batches of these shows that have none yet; the shows that have more.
+SELECT w.more FROM (
+    SELECT array_agg(show_id) AS show_ids, array_agg(seq) AS seqs,
+        array_agg(show_id) FILTER (WHERE seq < last) AS more
+    FROM (
+        SELECT show_id, least(projected_seq + $2, seq) AS seq, seq AS last
+        FROM show_owner WHERE show_id = ANY ($1::text[]) AND projected_seq < seq
+    ) behind
+) w, project_holds(w.show_ids, w.seqs)
 
 -- name: project_forgotten_holds
--- The same for shows whose owner has had time to do it and has not: it is gone.
-SELECT project_holds(w.show_id, w.seq) FROM (
+-- The same for shows that have had time to get them and have not, all batches of each; only of
+-- owners that have no session any more, or of all.
+SELECT project_holds(array_agg(show_id), array_agg(seq)) FROM (
     SELECT o.show_id, o.seq FROM show_owner o JOIN journal j USING (show_id, seq)
     WHERE o.projected_seq < o.seq AND j.at < now() - make_interval(secs => $1::integer)
-    ORDER BY o.show_id
+        AND ($3::boolean OR NOT EXISTS (
+            SELECT FROM pg_stat_activity s WHERE s.application_name = o.owner))
     LIMIT $2
 ) w
 

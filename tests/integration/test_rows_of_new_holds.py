@@ -99,6 +99,13 @@ async def assert_verified(pool: Pool) -> None:
         assert verdict.faults == []
 
 
+async def until_gone(pool: Pool, owner: str) -> None:
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1"
+    async with asyncio.timeout(PATIENCE_S):
+        while await pool.fetchval(sessions, owner):  # noqa: ASYNC110 - there is nothing else to wait for
+            await asyncio.sleep(0.02)
+
+
 async def until_all_have_rows(pool: Pool) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while await pool.fetchval("SELECT count(*) FROM show_owner WHERE projected_seq < seq"):  # noqa: ASYNC110 - there is nothing else to wait for
@@ -201,10 +208,26 @@ async def test_rows_that_an_owner_left_undone_are_made_by_the_search_for_overdue
     journal: PostgresJournal, pool: Pool
 ) -> None:
     await journal.append(SHOW.show_id, [held(1)])
-    await pool.execute(SQL["project_forgotten_holds"], 3_600, 10)
+    await pool.execute(SQL["project_forgotten_holds"], 3_600, 10, True)
     assert await rows(pool) == [], "its owner may still do it"
-    await pool.execute(SQL["project_forgotten_holds"], 0, 10)
+    await pool.execute(SQL["project_forgotten_holds"], 0, 10, True)
     assert await rows(pool) == [hold_id(1)]
+
+
+@pytest.mark.usefixtures("never_calm")
+async def test_the_search_for_overdue_holds_leaves_an_owner_alone_that_lives(
+    empty_house: House, journal: PostgresJournal, pool: Pool
+) -> None:
+    other = PostgresJournal(empty_house.application_dsn, "another owner")
+    await other.activate(OTHER)
+    await other.append(OTHER.show_id, [held(1, show=OTHER)])
+    await journal.append(SHOW.show_id, [held(1)])
+    await pool.execute(SQL["project_forgotten_holds"], 0, 10, False)
+    assert await rows(pool) == [], "they make the rows themselves when they are calm"
+    await other.close()
+    await until_gone(pool, "another owner")
+    await pool.execute(SQL["project_forgotten_holds"], 0, 10, False)
+    assert await rows(pool) == [hold_id(1, OTHER)]
 
 
 @pytest.mark.usefixtures("never_calm")
@@ -231,7 +254,7 @@ async def test_rows_are_made_once_however_many_want_them(
             if number < made:
                 assert await reader.find_hold(hold_id(number)) is not None
             await reader.list_live_holds(source.choice([ANN, BOB]))
-            await pool.execute(SQL["project_forgotten_holds"], 0, 10)
+            await pool.execute(SQL["project_forgotten_holds"], 0, 10, True)
 
     readers = [asyncio.create_task(read_on()) for _ in range(4)]
     for number in range(60):

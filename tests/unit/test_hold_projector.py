@@ -64,6 +64,24 @@ async def test_nothing_is_done_between_the_batches_of_a_crowd(
     assert await asked(database, 1) == [[ONE]]
 
 
+async def test_a_show_that_is_calm_itself_waits_for_its_busy_owner_only_so_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hold_projector, "CALM_S", 0.2)
+    monkeypatch.setattr(hold_projector, "LATE_S", 0.6)
+    database = Database()
+    projector = HoldProjector(database.project)
+    projector.appended([ONE], [])
+    begun_s = asyncio.get_running_loop().time()
+    async with asyncio.timeout(5):
+        while not database.asked:
+            projector.appended([TWO], [])
+            await asyncio.sleep(0.005)
+    assert asyncio.get_running_loop().time() - begun_s >= 0.6
+    assert database.asked == [[ONE]], "the other one has a crowd"
+    assert await asked(database, 2) == [[ONE], [TWO]]
+
+
 async def test_a_show_whose_rows_a_batch_has_made_is_left_alone() -> None:
     database = Database()
     projector = HoldProjector(database.project)
