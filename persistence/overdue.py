@@ -48,11 +48,11 @@ class OverdueHolds:
             self._pools = [
                 await open_pool(dsn, "overdue holds", size_max=1) for dsn in self._shards.dsns
             ]
-        await self._project(FORGOTTEN_S, of_living=False)
         now_s = time.monotonic()
-        if now_s - self._neglected_at_s >= NEGLECTED_EVERY_S:
+        is_time = now_s - self._neglected_at_s >= NEGLECTED_EVERY_S
+        if is_time:
             self._neglected_at_s = now_s
-            await self._project(NEGLECTED_S, of_living=True)
+        await asyncio.gather(*(_make_rows(pool, of_all=is_time) for pool in self._pools))
         found = await asyncio.gather(
             *(
                 pool.fetch(_SQL["find_overdue_shows"], OVERDUE_MS, SHOWS_AT_ONCE_MAX)
@@ -68,9 +68,17 @@ class OverdueHolds:
                     shows.append((ShowId(show_id), placement))
         return shows
 
-    async def _project(self, age_s: int, *, of_living: bool) -> None:
-        """Make rows of holds that have none yet, and are as old as this."""
-        query = _SQL["project_forgotten_holds"]
-        await asyncio.gather(
-            *(pool.execute(query, age_s, SHOWS_AT_ONCE_MAX, of_living) for pool in self._pools)
-        )
+    async def close(self) -> None:
+        """Disconnect."""
+        await asyncio.gather(*(pool.close() for pool in self._pools))
+        self._pools = []
+
+
+async def _make_rows(pool: Pool, *, of_all: bool) -> None:
+    """Make rows of new holds that nobody else will make."""
+    gone = [row[0] for row in await pool.fetch(_SQL["find_gone_owners"])]
+    project = _SQL["project_forgotten_holds"]
+    if gone:
+        await pool.execute(project, FORGOTTEN_S, SHOWS_AT_ONCE_MAX, gone)
+    if of_all:
+        await pool.execute(project, NEGLECTED_S, SHOWS_AT_ONCE_MAX, None)
