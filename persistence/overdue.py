@@ -22,10 +22,10 @@ FORGOTTEN_S = 1
 after this: nobody else will make them. Not longer than the shortest hold lives, so that its end is
 found in time."""
 
-NEGLECTED_S = 60
-"""An owner makes these rows itself when it is calm, and in half a minute at the latest
-(``persistence.hold_projector``). Its session may also be all that is left of it, on a node that
-was lost, or it has let the show go because of a fault."""
+NEGLECTED_S = 300
+"""An owner makes these rows itself, when it is calm or they have waited for half a minute, and
+takes its time (``persistence.hold_projector``). But its session may be all that is left of it, on a
+node that was lost, or making them may have failed."""
 
 NEGLECTED_EVERY_S = 10
 """Looking at the shows of all owners takes a busy database some milliseconds."""

@@ -10,6 +10,29 @@ CREATE TRIGGER show_owner_only_rises BEFORE UPDATE ON show_owner FOR EACH ROW
         OR NEW.leg_count <> OLD.leg_count OR NEW.seat_count < OLD.seat_count)
     EXECUTE FUNCTION show_owner_only_rises();
 
+-- As in 0002, but a batch is searched once, and not once for every hold in it (OFFSET 0).
+CREATE OR REPLACE VIEW unprojected_hold AS
+    SELECT e.hold_id, j.show_id, e.customer_id, e.from_leg, e.to_leg, e.seats, e.seat_minor,
+        e.admissions, e.arrangement, e.held_at_ms, e.expires_at_ms,
+        e.expires_at_ms AS deadline_at_ms, NULL::bigint AS ended_at_ms, 'held' AS state,
+        e.request_digest, j.seq
+    FROM show_owner o
+        JOIN journal j ON j.show_id = o.show_id AND j.seq > o.projected_seq
+        CROSS JOIN LATERAL (
+            SELECT position('"holds_forgotten"' IN j.events::text) > 0 AS forgets OFFSET 0) has
+        CROSS JOIN LATERAL ROWS FROM (json_to_recordset(j.events) AS (
+            kind text, hold_id text, customer_id text, from_leg integer, to_leg integer,
+            seats integer[], seat_minor bigint[], admissions jsonb, arrangement text,
+            held_at_ms bigint, expires_at_ms bigint, request_digest text)) WITH ORDINALITY
+            AS e(kind, hold_id, customer_id, from_leg, to_leg, seats, seat_minor, admissions,
+                arrangement, held_at_ms, expires_at_ms, request_digest, n)
+    WHERE o.projected_seq < o.seq AND e.kind IN ('seats_held', 'held_from_channel')
+        -- Made, ended and forgotten in one batch: the same id may be there once more.
+        AND NOT (has.forgets AND EXISTS (
+            SELECT FROM ROWS FROM (json_to_recordset(j.events) AS (kind text, hold_ids jsonb))
+                WITH ORDINALITY AS f(kind, hold_ids, n)
+            WHERE f.kind = 'holds_forgotten' AND f.n > e.n AND f.hold_ids ? e.hold_id));
+
 -- Make the rows of the holds that the batches of these shows made, of each up to the one named.
 CREATE FUNCTION project_holds(p_show_ids text[], p_seqs bigint[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER AS $$
