@@ -75,7 +75,7 @@ BEGIN
     WITH fenced AS (
         UPDATE show_owner o SET seq = w.seq
         FROM (SELECT * FROM unnest(p_show_ids, p_epochs, p_seqs) WITH ORDINALITY
-                AS u(show_id, epoch, seq, n) ORDER BY show_id) w
+                AS u(show_id, epoch, seq, n) ORDER BY show_id COLLATE "C") w
         WHERE o.show_id = w.show_id AND o.epoch = w.epoch AND o.seq = w.seq - 1
         RETURNING o.show_id, o.leg_count, o.seat_count, w.n
     )
