@@ -41,6 +41,8 @@ customer's holds looks through the journal of all shows that wait."""
 RETRY_PAUSE_S = 1.0
 
 PAUSE_TO_STEP = 19
+PAUSE_MAX_S = 5.0
+"""A step that took seconds says that the database was away, not that it is busy."""
 
 SHOWS_AT_ONCE = 50
 BATCHES_AT_ONCE = 200
@@ -137,4 +139,5 @@ class HoldProjector:
         for show_id in more:
             self._behind.setdefault(show_id, _Behind(now_s, now_s))
         if self._behind:
-            self._look_again_in(max(pause_s, PAUSE_TO_STEP * (now_s - begun_s)))
+            busy_s = min(PAUSE_TO_STEP * (now_s - begun_s), PAUSE_MAX_S)
+            self._look_again_in(max(pause_s, busy_s))
