@@ -67,8 +67,11 @@ STALL_TOLERATED_MS = 1_500
 """While the store has been silent for longer, new claims are refused instead of queued."""
 
 HOUSEKEEPING_MS = 1_000
-SHOWS_KEPT_AT_ONCE_MAX = 500
-"""At one tick: looking after thousands of shows at once would hold up every command."""
+"""From the end of one round through all shows to the next."""
+
+SHOWS_KEPT_AT_ONCE_MAX = 100
+"""At one tick: looking after thousands of shows at once would hold up every command. Nothing is in
+a hurry here; ten thousand shows have their turn every ten seconds."""
 
 _PENDING: Fault = ShowUnavailable("the show is being activated")
 
@@ -478,8 +481,7 @@ class ShowActor:
                 live.awaited_at_ms = None
                 self._work_on(show_id, live, partial(live.expire_due, now_ms))
                 self._await_deadline(show_id, live)
-        if now_ms - self._housekept_at_ms >= HOUSEKEEPING_MS:
-            self._housekept_at_ms = now_ms
+        if self._to_keep is None and now_ms - self._housekept_at_ms >= HOUSEKEEPING_MS:
             self._to_keep = list(self._live)
         if self._to_keep is not None:
             self._keep_house(self._to_keep, now_ms)
@@ -514,6 +516,7 @@ class ShowActor:
         if to_keep:
             return
         self._to_keep = None
+        self._housekept_at_ms = now_ms
         if self._placement is Placement.DEDICATED and self._is_unused(now_ms):
             self._on_idle()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import orjson
@@ -15,6 +16,10 @@ from reservation.show import OrphanRule, Placement, SalesPolicy, ShowState
 
 if TYPE_CHECKING:
     import asyncpg
+
+DIFFERENT_KEPT_MAX = 256
+"""Many shows have the same fares and the same policy: thousands of runs of a timetable do. Taking
+them apart is most of what reading a listing takes, and one object for all is enough."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -53,6 +58,7 @@ def fares_json(fares: FareTable) -> str:
     ).decode()
 
 
+@lru_cache(DIFFERENT_KEPT_MAX)
 def fares_of(currency: str, fares: str) -> FareTable:
     """The fares of columns ``currency`` and ``fares``."""
     moments = orjson.loads(fares)
@@ -86,6 +92,7 @@ def policy_json(policy: SalesPolicy) -> str:
         raise ValueError(f"policy: cannot be stored ({error})") from error
 
 
+@lru_cache(DIFFERENT_KEPT_MAX)
 def policy_of(policy: str) -> SalesPolicy:
     """The policy of column ``policy``. A field that came later than the row has its default."""
     fields = orjson.loads(policy)

@@ -209,8 +209,10 @@ class PostgresStore:
         self._projector.appended(made - changed, changed)
 
     async def _project_holds(self, show_ids: Sequence[ShowId], batches: int) -> list[ShowId]:
-        rows = await self._read(lambda pool: pool.fetch(_SQL["project_holds"], show_ids, batches))
-        return [ShowId(show_id) for show_id, has_more in rows if has_more]
+        more = await self._read(
+            lambda pool: pool.fetchval(_SQL["project_holds"], show_ids, batches)
+        )
+        return [ShowId(show_id) for show_id in more or ()]
 
     async def written(self, parts: Sequence[Part]) -> list[ShowId]:
         """See ``Store.written``."""

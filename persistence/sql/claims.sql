@@ -9,13 +9,12 @@ WHERE h.hold_id = $1
 
 -- name: project_named
 -- Make the rows of new holds that name a hold or a customer in the journal: of one show, or of all.
-SELECT project_holds(w.show_id, w.seq) FROM (
+SELECT project_holds(array_agg(show_id), array_agg(seq)) FROM (
     SELECT o.show_id, max(j.seq) AS seq
     FROM show_owner o JOIN journal j ON j.show_id = o.show_id AND j.seq > o.projected_seq
     WHERE o.projected_seq < o.seq AND ($2::text IS NULL OR o.show_id = $2)
         AND position('"' || $1 || '"' IN j.events::text) > 0
     GROUP BY o.show_id
-    ORDER BY o.show_id
 ) w
 
 -- name: list_live_holds

@@ -8,20 +8,29 @@ SELECT append_batch($1::text[], $2::bigint[], $3::bigint[], $4::json[], ROW(
 )::block_claims, $9::text[], $10::jsonb)
 
 -- name: project_holds
--- Make the rows of the oldest batches of these shows that have none yet, and say which shows have
--- more of them. In the order in which a batch of several shows locks them.
-SELECT w.show_id, w.seq < w.last FROM (
-    SELECT o.show_id, least(o.projected_seq + $2, o.seq) AS seq, o.seq AS last
-    FROM show_owner o WHERE o.show_id = ANY ($1::text[]) AND o.projected_seq < o.seq
-    ORDER BY o.show_id
-) w, project_holds(w.show_id, w.seq)
+-- Make the rows of the oldest batches of these shows that have none yet; the shows that have more.
+SELECT w.more FROM (
+    SELECT array_agg(show_id) AS show_ids, array_agg(seq) AS seqs,
+        array_agg(show_id) FILTER (WHERE seq < last) AS more
+    FROM (
+        SELECT show_id, least(projected_seq + $2, seq) AS seq, seq AS last
+        FROM show_owner WHERE show_id = ANY ($1::text[]) AND projected_seq < seq
+    ) behind
+) w, project_holds(w.show_ids, w.seqs)
+
+-- name: find_gone_owners
+-- Owners of shows that have batches without rows, who have no session any more. Asked for by itself:
+-- of a busy house every show has such batches, and nearly always there is no such owner.
+SELECT owner FROM show_owner WHERE projected_seq < seq
+EXCEPT SELECT application_name FROM pg_stat_activity
 
 -- name: project_forgotten_holds
--- The same for shows whose owner has had time to do it and has not: it is gone.
-SELECT project_holds(w.show_id, w.seq) FROM (
-    SELECT o.show_id, o.seq FROM show_owner o JOIN journal j USING (show_id, seq)
-    WHERE o.projected_seq < o.seq AND j.at < now() - make_interval(secs => $1::integer)
-    ORDER BY o.show_id
+-- Make the rows of shows of these owners, or of everybody's, whose latest batch is as old as this.
+SELECT project_holds(array_agg(show_id), array_agg(seq)) FROM (
+    SELECT show_id, seq FROM show_owner o
+    WHERE projected_seq < seq AND ($3::text[] IS NULL OR owner = ANY ($3)) AND (
+        SELECT j.at FROM journal j WHERE j.show_id = o.show_id AND j.seq = o.seq
+    ) < now() - make_interval(secs => $1::integer)
     LIMIT $2
 ) w
 
@@ -77,10 +86,11 @@ SELECT house_now_ms()
 
 -- name: find_overdue_shows
 -- Shows whose owner has not ended a hold in time: nobody has them in memory. In no order, so that
--- some that cannot be woken do not stand in the way of all others.
+-- some that cannot be woken do not stand in the way of all others. (Asked for once, the time is a
+-- value that an index can be searched for; asked for each row, it took a look at every live hold.)
 SELECT show_id FROM (
     SELECT DISTINCT show_id FROM hold
-    WHERE state = 'held' AND deadline_at_ms < house_now_ms() - $1::bigint
+    WHERE state = 'held' AND deadline_at_ms < (SELECT house_now_ms()) - $1::bigint
 ) due
 ORDER BY random()
 LIMIT $2

@@ -43,7 +43,9 @@ UNKNOWN_S = 1.0
 LISTINGS_MAX = 40_000
 """About 40 MB. Some days of a national timetable have fewer runs that people ask for."""
 
-RENEWAL_PAUSE_S = 0.05
+RENEWAL_PAUSE_S = 0.25
+"""A round trip costs as much as dozens of the listings that it asks for."""
+
 RENEWED_TOGETHER_MAX = 500
 
 HOT_SHOWS_MAX = 64

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from persistence import hold_projector
+from persistence import hold_projector, overdue
 from persistence.claim_reader import ClaimReader
+from persistence.overdue import OverdueHolds
 from persistence.postgres_journal import PostgresJournal
 from persistence.queries import load_queries
 from persistence.sessions import Pool
@@ -97,6 +98,13 @@ async def rows(pool: Pool, relation: str = "hold") -> list[str]:
 async def assert_verified(pool: Pool) -> None:
     async for verdict in verify_shows([pool], ShardMap.even(("only",))):
         assert verdict.faults == []
+
+
+async def until_gone(pool: Pool, owner: str) -> None:
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1"
+    async with asyncio.timeout(PATIENCE_S):
+        while await pool.fetchval(sessions, owner):  # noqa: ASYNC110 - there is nothing else to wait for
+            await asyncio.sleep(0.02)
 
 
 async def until_all_have_rows(pool: Pool) -> None:
@@ -201,10 +209,33 @@ async def test_rows_that_an_owner_left_undone_are_made_by_the_search_for_overdue
     journal: PostgresJournal, pool: Pool
 ) -> None:
     await journal.append(SHOW.show_id, [held(1)])
-    await pool.execute(SQL["project_forgotten_holds"], 3_600, 10)
+    await pool.execute(SQL["project_forgotten_holds"], 3_600, 10, None)
     assert await rows(pool) == [], "its owner may still do it"
-    await pool.execute(SQL["project_forgotten_holds"], 0, 10)
+    await pool.execute(SQL["project_forgotten_holds"], 0, 10, None)
     assert await rows(pool) == [hold_id(1)]
+
+
+@pytest.mark.usefixtures("never_calm")
+async def test_the_search_for_overdue_holds_leaves_an_owner_alone_that_lives(
+    empty_house: House, journal: PostgresJournal, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overdue, "FORGOTTEN_S", 0)
+    search = OverdueHolds(ShardMap.even((empty_house.application_dsn,)))
+    other = PostgresJournal(empty_house.application_dsn, "another owner")
+    await other.activate(OTHER)
+    await other.append(OTHER.show_id, [held(1, show=OTHER)])
+    await journal.append(SHOW.show_id, [held(1)])
+    assert await search.find() == []
+    assert await rows(pool) == [], "they make the rows themselves when they are calm"
+    await other.close()
+    await until_gone(pool, "another owner")
+    assert await search.find() == [], "its deadline is far away"
+    assert await rows(pool) == [hold_id(1, OTHER)]
+    monkeypatch.setattr(overdue, "NEGLECTED_S", 0)
+    monkeypatch.setattr(overdue, "NEGLECTED_EVERY_S", 0)
+    await search.find()
+    assert len(await rows(pool)) == 2, "it has had time enough"
+    await search.close()
 
 
 @pytest.mark.usefixtures("never_calm")
@@ -231,7 +262,7 @@ async def test_rows_are_made_once_however_many_want_them(
             if number < made:
                 assert await reader.find_hold(hold_id(number)) is not None
             await reader.list_live_holds(source.choice([ANN, BOB]))
-            await pool.execute(SQL["project_forgotten_holds"], 0, 10)
+            await pool.execute(SQL["project_forgotten_holds"], 0, 10, None)
 
     readers = [asyncio.create_task(read_on()) for _ in range(4)]
     for number in range(60):

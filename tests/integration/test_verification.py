@@ -33,7 +33,7 @@ async def sell(dsn: str, show: Show, life: RandomLife, batches: int) -> None:
     await journal.close()
     # What is corrupted here are rows, also of holds whose rows could still wait.
     connection = await asyncpg.connect(dsn)
-    await connection.execute("SELECT project_holds($1, $2)", show.show_id, batches)
+    await connection.execute("SELECT project_holds($1, $2)", [show.show_id], [batches])
     await connection.close()
 
 

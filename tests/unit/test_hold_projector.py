@@ -64,6 +64,22 @@ async def test_nothing_is_done_between_the_batches_of_a_crowd(
     assert await asked(database, 1) == [[ONE]]
 
 
+async def test_a_show_that_is_calm_itself_waits_for_its_busy_owner_only_so_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hold_projector, "CALM_S", 0.2)
+    monkeypatch.setattr(hold_projector, "LATE_S", 0.6)
+    database = Database()
+    projector = HoldProjector(database.project)
+    projector.appended([ONE], [])
+    async with asyncio.timeout(5):
+        while not database.asked:
+            projector.appended([TWO], [])
+            await asyncio.sleep(0.005)
+    assert database.asked == [[ONE]], "the other one has a crowd"
+    assert await asked(database, 2) == [[ONE], [TWO]]
+
+
 async def test_a_show_whose_rows_a_batch_has_made_is_left_alone() -> None:
     database = Database()
     projector = HoldProjector(database.project)
@@ -115,6 +131,23 @@ async def test_many_shows_are_done_in_steps() -> None:
     steps = await asked(database, 3)
     assert [len(step) for step in steps] == [SHOWS_AT_ONCE, SHOWS_AT_ONCE, 1]
     assert [show for step in steps for show in step] == shows
+
+
+async def test_the_longer_a_step_takes_the_longer_the_next_one_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hold_projector, "PAUSE_TO_STEP", 10_000)
+    shows = [ShowId(f"shw_{number}") for number in range(SHOWS_AT_ONCE + 1)]
+    database = Database()
+
+    async def slow(show_ids: Sequence[ShowId], batches: int) -> list[ShowId]:
+        await asyncio.sleep(0.01)
+        return await database.project(show_ids, batches)
+
+    projector = HoldProjector(slow)
+    projector.appended(shows, [])
+    assert await asked(database, 1) == [shows[:SHOWS_AT_ONCE]]
+    await projector.close()
 
 
 async def test_closed_it_does_nothing_more() -> None:

@@ -247,8 +247,9 @@ def claimed(*shows: tuple[int, Sequence[Event]]) -> dict[tuple[int, int], tuple[
     columns = (column[1:-1].split(",") for column in claims_of(projection, shapes))
     for number_text, block, mask, count in zip(*columns, strict=True):
         legs = shapes[int(number_text) - 1][1]
-        assert len(mask) == BLOCK_BITS_MAX // legs * legs
-        for seat, taken in taken_seats([(int(block), mask)], legs):
+        bits = "".join(f"{int(each, 16):04b}" for each in mask[1:]) if mask[0] == "x" else mask
+        assert len(bits) == BLOCK_BITS_MAX // legs * legs
+        for seat, taken in taken_seats([(int(block), bits)], legs):
             found[int(number_text), seat] = (taken, int(count))
     return found
 

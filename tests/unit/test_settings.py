@@ -44,6 +44,16 @@ def test_without_any_setting_the_house_is_complete_and_on_loopback(tmp_path: Pat
     assert settings.ingress == ("haproxy" if haproxy_is_installed() else "proxy")
 
 
+@pytest.mark.parametrize(
+    ("processors", "slots"), [(1, 1), (2, 1), (7, 1), (8, 2), (31, 7), (256, 8)]
+)
+def test_a_house_that_is_not_told_has_a_pooled_actor_for_every_four_processors(
+    processors: int, slots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: processors)
+    assert load_settings().pool_slots == slots
+
+
 def test_settings_cannot_be_changed_afterwards() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().http_port = 1  # type: ignore[misc]  # Just this is refused.

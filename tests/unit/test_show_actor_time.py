@@ -249,6 +249,29 @@ async def test_many_shows_are_looked_after_a_few_at_a_time(
     assert left == [3, 1, 0]
 
 
+async def test_however_many_shows_there_are_the_last_one_has_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(show_actor, "SHOWS_KEPT_AT_ONCE_MAX", 2)
+    shows = [make_show(f"pooled {number}", placement=Placement.POOLED) for number in range(5)]
+    house = MemoryHouse(*shows)
+    pool = house.start_actor(placement=Placement.POOLED)
+    *busy, last = shows
+    for show in busy:  # These come first.
+        await ask(pool, show.show_id, hold(show.show_id, 0))
+    held = hold(last.show_id, 0)
+    released = ReleaseHold(held.hold_id, held.customer_id)
+    await ask_all(pool, last.show_id, [held, released])
+    clock_of(house).advance(IDLE_MS)
+    for show in busy:
+        await ask(pool, show.show_id, hold(show.show_id, 1))
+    for _ in range(10):
+        clock_of(house).advance(show_actor.HOUSEKEEPING_MS)
+        pool.tick()
+        await turn()
+    assert await shows_in(pool) == [show.show_id for show in busy]
+
+
 async def test_a_pool_never_asks_to_leave() -> None:
     asked: list[bool] = []
     show = make_show("pooled", placement=Placement.POOLED)
