@@ -42,6 +42,7 @@ from integrations.payments.payment_gateway import (
     GatewayRefused,
     KeySpent,
     PaymentGateway,
+    ProviderPayment,
 )
 from persistence.payment_rows import StoredPayment
 from reservation.checkout import Alarm, Learned, alarms_of, is_booked
@@ -58,6 +59,7 @@ from reservation.checkout_learning import (
 from reservation.checkout_provider import (
     learn_absent,
     learn_create_refused,
+    learn_made,
     learn_provider,
     learn_refund_answer,
     learn_refund_requested,
@@ -233,7 +235,7 @@ class _Run:
             return await self._save(
                 learn_create_refused(self._checkout, self._now_ms), error=str(refused)
             )
-        learned = learn_provider(self._checkout, made, None, self._now_ms)
+        learned = learn_made(self._checkout, made, self._now_ms)
         return await self._save(learned, charge_ref=made.charge_ref)
 
     async def _fetch(self, step: FetchFromProvider) -> StoredPayment | None:
@@ -259,14 +261,21 @@ class _Run:
         key = numbered(step.key, self._payment)
         try:
             if isinstance(step, CaptureMoney):
-                await gateway.capture(payment, step.amount_minor, key)
-                return await self._save(learn_notice(self._checkout, self._now_ms))
+                taken = await gateway.capture(payment, step.amount_minor, key)
+                return await self._captured(taken)
             await gateway.cancel(payment, key)
         except (GatewayRefused, KeySpent) as refused:
             return await self._save(
                 learn_refused(self._checkout, self._now_ms, self._of.draw()), error=str(refused)
             )
         return await self._save(learn_voided(self._checkout, self._now_ms))
+
+    async def _captured(self, taken: ProviderPayment | None) -> StoredPayment | None:
+        if taken is None or taken.refunded_minor:
+            # There is more to ask than how the payment is.
+            return await self._save(learn_notice(self._checkout, self._now_ms))
+        learned = learn_provider(self._checkout, taken, None, self._now_ms)
+        return await self._save(learned, charge_ref=taken.charge_ref)
 
     async def _refund(self, step: RefundMoney) -> StoredPayment | None:
         refund_id = step.refund.refund_id
