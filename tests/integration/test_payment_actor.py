@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from actors.checkout_runner import LEASE_MS
 from persistence.embedded_postgres import EmbeddedPostgres
 from reservation.ids import PaymentId
 from reservation.payment import PaymentState
@@ -63,4 +64,47 @@ async def test_two_of_them_at_once_do_no_harm(house: CheckoutHouse) -> None:
         await until_state(house, payment_id, PaymentState.SETTLED)
     for actor in actors:
         await actor.stop()
+    assert await house.check(payment_ids) == {"places": 6}
+
+
+async def test_what_a_dead_one_had_leased_its_next_incarnation_goes_on_with_at_once(
+    house: CheckoutHouse,
+) -> None:
+    payment_id = await house.begin(await house.add_show())
+    await house.pay(payment_id)
+    await house.deliver()
+    (leased,) = await house.stores.payments[0].lease_due("payments:again/dead", 9, LEASE_MS)
+    assert leased.payment.payment_id == payment_id
+    actor = house.new_actor(name="payments:again")
+    await actor.look()
+    await actor.until_calm()
+    assert await house.check([payment_id]) == {"places": 1}
+    assert actor.status()["taken_over"] == 1
+
+
+async def test_a_database_that_goes_away_under_it_costs_time_and_nothing_else(
+    house: CheckoutHouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    show_id = await house.add_show()
+    payment_ids = [await house.begin(show_id) for _ in range(6)]
+    for payment_id in payment_ids:
+        await house.pay(payment_id)
+    await house.webhooks()
+    # So that some of them are being asked for when it goes away, and cannot be saved then.
+    retrieve = "stripe.payment_intents.retrieve"
+    house.control("faults", operation=retrieve, kind="delay", times=3, delay_ms=300)
+    for payment_id in payment_ids:
+        await house.stores.payments[0].wake(payment_id)
+    actor = house.new_actor(lease_ms=3_000)
+    actor.start()
+    while (await house.counts())["faults"].get(f"{retrieve} delay", 0) < 3:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    async with house.database_away():
+        while not {"waits", "is away"} & set(caplog.text.split()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(1)
+        actor.ring()
+    for payment_id in payment_ids:
+        await until_state(house, payment_id, PaymentState.SETTLED)
+    await actor.stop()
     assert await house.check(payment_ids) == {"places": 6}
