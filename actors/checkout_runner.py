@@ -45,7 +45,7 @@ from integrations.payments.payment_gateway import (
     ProviderPayment,
 )
 from persistence.payment_rows import StoredPayment
-from reservation.checkout import Alarm, Learned, alarms_of, is_booked
+from reservation.checkout import Alarm, Learned, alarms_of, booked_by, is_booked
 from reservation.checkout_learning import (
     learn_confirm_rejected,
     learn_delay,
@@ -90,7 +90,7 @@ from reservation.commands import (
     ReleaseHold,
     digest_request,
 )
-from reservation.events import SeatsHeld
+from reservation.events import BookingConfirmed, SeatsHeld
 from reservation.faults import Fault
 from reservation.hold import HoldState
 from reservation.ids import HoldId
@@ -311,13 +311,27 @@ class _Run:
                 return now
             return await self._later(fault)
         if not isinstance(outcome, Rejected):
-            return await self._read_again()
+            booked = self._booked(outcome) if isinstance(outcome, BookingConfirmed) else None
+            return booked or await self._read_again()
         rejection = outcome.code
         if rejection is Rejection.HOLD_NOT_FOUND and await self._has_expired(hold_id):
             # The show has forgotten it; the database has not.
             rejection = Rejection.HOLD_EXPIRED
         learned = learn_confirm_rejected(self._checkout, rejection, self._now_ms)
         return await self._save(learned, error=f"the show says {rejection}")
+
+    def _booked(self, confirmed: BookingConfirmed) -> StoredPayment | None:
+        """The row as the transaction of this booking has left it.
+
+        Whoever has moved it before or since made another version, and nothing is saved over that.
+        """
+        booked = booked_by(self._payment, confirmed.hold_id, confirmed.at_ms)
+        if booked is None:
+            return None
+        checkout = replace(
+            self._checkout, payment=replace(booked, version=self._payment.version + 1)
+        )
+        return replace(self._stored, checkout=checkout)
 
     async def _has_expired(self, hold_id: HoldId) -> bool:
         hold = await self._stores.claims.find_hold(hold_id)

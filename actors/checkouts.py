@@ -7,7 +7,6 @@ other, because both go by the payment's row.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
@@ -148,9 +147,11 @@ class Checkouts:
         database = self._stores.database_of(held.hold_id)
         payments = self._stores.payments[database]
         payment_id = derive_payment_id(held.hold_id, wanted.idempotency_key)
-        known, other = await asyncio.gather(
-            payments.find(payment_id), payments.find_by_hold(held.hold_id)
-        )
+        begun_before = {
+            stored.payment.payment_id: stored
+            for stored in await payments.list_by_hold(held.hold_id)
+        }
+        known = begun_before.get(payment_id)
         if known is not None:
             # By what was agreed then: terms and codes may have changed since.
             if not _is_same_request(known, wanted):
@@ -158,7 +159,10 @@ class Checkouts:
             return replace(await self._made(known), is_repeated=True)
         if wanted.hold.booking is not None and wanted.hold.booking.confirmed.payment == FREE:
             return FreeCheckout(wanted.hold.booking.confirmed, free_price(wanted))
-        if other is not None and other.payment.state in (*UNBOOKED, PaymentState.VOID_DUE):
+        if any(
+            other.payment.state in (*UNBOOKED, PaymentState.VOID_DUE)
+            for other in begun_before.values()
+        ):
             raise _Refused(CheckoutRefusal.HOLD_HAS_PAYMENT)
         gateway = self._gateways.get(wanted.provider)
         now_ms = await self._stores.now_ms(database)

@@ -18,7 +18,7 @@ from persistence.queries import load_queries
 from persistence.sessions import Pool, reading
 from persistence.shards import ShardMap
 from reservation.hold import Hold
-from reservation.ids import BookingId, CustomerId, HoldId, ShowId, show_id_of
+from reservation.ids import BookingId, CustomerId, HoldId, ShowId, hold_id_of, show_id_of
 
 _SQL = load_queries("claims.sql")
 
@@ -85,6 +85,7 @@ class ClaimReader:
         self._pools = pools
         self._shards = shards
         self._finds = [Coalesced(partial(_find_holds, pool)) for pool in pools]
+        self._finds_booked = [Coalesced(partial(_find_bookings, pool)) for pool in pools]
 
     async def find_hold(self, hold_id: HoldId) -> Hold | None:
         """The hold, with its booking when it was confirmed; None when there is none.
@@ -92,6 +93,17 @@ class ClaimReader:
         Those who look at the same time share their questions to a database.
         """
         found = await self._finds[self._shards.database_of(show_id_of(hold_id))]([hold_id])
+        assert found is not None, "there is an answer"
+        return found[0]
+
+    async def find_booking(self, booking_id: BookingId) -> Hold | None:
+        """The hold with its booking, cancelled or not; None when there is no such booking.
+
+        Whoever has paid asks for it again and again until it is there, so this costs less than
+        ``find_hold`` as long as it is not.
+        """
+        hold_id = hold_id_of(booking_id)
+        found = await self._finds_booked[self._shards.database_of(show_id_of(hold_id))]([hold_id])
         assert found is not None, "there is an answer"
         return found[0]
 
@@ -174,6 +186,12 @@ async def _find_holds(pool: Pool, hold_ids: Sequence[HoldId]) -> list[Hold | Non
             rows = await connection.fetch(_SQL["find_holds"], missing)
             found.update((row["hold_id"], row) for row in rows)
     return [hold_of(found[hold_id]) if hold_id in found else None for hold_id in hold_ids]
+
+
+async def _find_bookings(pool: Pool, hold_ids: Sequence[HoldId]) -> list[Hold | None]:
+    rows = await _fetch(pool, _SQL["find_bookings"], hold_ids)
+    found = {row["hold_id"]: hold_of(row) for row in rows}
+    return [found.get(hold_id) for hold_id in hold_ids]
 
 
 async def _fetch(pool: Pool, query: str, *arguments: object) -> list[asyncpg.Record]:

@@ -104,6 +104,7 @@ class Payments:
         self._begins = Together(self._begin_all)
         self._finds = Coalesced(self._find_all)
         self._finds_by_hold = Coalesced(self._find_all_by_hold)
+        self._lists_by_hold = Coalesced(self._list_all_by_hold)
         self._saves = Together(self._save_all)
 
     async def begin(self, payment: Payment, price: Price, promo: PromoUse | None = None) -> Begun:
@@ -143,6 +144,12 @@ class Payments:
     async def find_by_provider_ref(self, provider: str, provider_ref: str) -> StoredPayment | None:
         """The payment that this object of a provider is of."""
         return await self._find("find_payment_by_provider_ref", provider, provider_ref)
+
+    async def list_by_hold(self, hold_id: HoldId) -> list[StoredPayment]:
+        """All payments that were begun for a hold, the newest first."""
+        found = await self._lists_by_hold([hold_id])
+        assert found is not None, "there is an answer"
+        return found[0]
 
     async def list_by_customer(
         self, customer_id: CustomerId, limit: int = 50, after: Place | None = None
@@ -271,6 +278,12 @@ class Payments:
             rows = await connection.fetch(_QUERIES["find_payments_of_holds"], hold_ids)
         by_hold = {row["asked_hold_id"]: stored_payment_of(row) for row in rows}
         return [by_hold.get(hold_id) for hold_id in hold_ids]
+
+    async def _list_all_by_hold(self, hold_ids: Sequence[HoldId]) -> list[list[StoredPayment]]:
+        found: dict[HoldId, list[StoredPayment]] = {}
+        for stored in await self._fetch("list_payments_of_holds", hold_ids):
+            found.setdefault(stored.payment.hold_id, []).append(stored)
+        return [found.get(hold_id, []) for hold_id in hold_ids]
 
     async def _find(self, query: str, *arguments: object) -> StoredPayment | None:
         found = await self._fetch(query, *arguments)

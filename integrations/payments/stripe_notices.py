@@ -31,7 +31,8 @@ TOLERANCE_MS = 300_000
 _MAX_SIGNATURES = 16
 _TIME = re.compile(r"[0-9]{1,12}")
 
-# By the kind of object that the event is about; which of its kinds are worth a look.
+# By the kind of object that the event is about; which of its kinds are worth a look. There are more
+# that say the same as one of these.
 EVENTS_WANTED = frozenset(
     {
         "payment_intent.amount_capturable_updated",
@@ -40,7 +41,6 @@ EVENTS_WANTED = frozenset(
         "payment_intent.processing",
         "payment_intent.requires_action",
         "payment_intent.succeeded",
-        "charge.captured",
         "charge.expired",
         "charge.refunded",
         "charge.refund.updated",
@@ -58,6 +58,8 @@ EVENTS_WANTED = frozenset(
         "checkout.session.async_payment_failed",
     }
 )
+
+_SAME_SAID = frozenset({"charge.captured"})
 
 # An intent is reserved once and taken once; of these there is nothing else to learn.
 _TELL = {
@@ -100,7 +102,7 @@ def read_stripe_notice(
         raise NoticeRefused("it is of the other mode, live or test")
     if (event.get("account") or account) != account:
         raise NoticeRefused("it is of another account")
-    if kind not in EVENTS_WANTED:
+    if kind not in EVENTS_WANTED and kind not in _SAME_SAID:
         return None
     about = mapping_in(event, "data", "object")
     is_intent = about.get("object") == "payment_intent"

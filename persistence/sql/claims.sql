@@ -7,6 +7,15 @@ SELECT h.hold_id, h.customer_id, h.from_leg, h.to_leg, h.seats, h.seat_minor, h.
 FROM hold h LEFT JOIN booking b USING (hold_id)
 WHERE h.hold_id = ANY ($1::text[])
 
+-- name: find_bookings
+-- Bookings by their holds.
+SELECT h.hold_id, h.customer_id, h.from_leg, h.to_leg, h.seats, h.seat_minor, h.admissions,
+    h.arrangement, h.held_at_ms, h.expires_at_ms, h.request_digest, h.deadline_at_ms,
+    h.ended_at_ms, h.state, b.booking_id, b.payment, b.amount_minor, b.confirmed_at_ms,
+    b.cancelled_at_ms
+FROM booking b JOIN hold h USING (hold_id)
+WHERE b.hold_id = ANY ($1::text[])
+
 -- name: project_named
 -- Make the rows of new holds that name one of these, holds or a customer, in the journal: of some
 -- shows, or of all.

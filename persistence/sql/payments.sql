@@ -28,6 +28,14 @@ FROM unnest($1::text[]) AS w(hold_id), LATERAL (
         q.created_at_ms DESC
     LIMIT 1) p;
 
+-- name: list_payments_of_holds
+-- All payments that were begun for these holds, the newest first.
+SELECT p.*, p.price::text AS price_text, (SELECT json_agg(r ORDER BY r.number) FROM refund r
+    WHERE r.payment_id = p.payment_id) AS refunds
+FROM payment p
+WHERE hold_id = ANY ($1::text[])
+ORDER BY created_at_ms DESC, payment_id;
+
 -- name: find_payment_by_provider_ref
 -- The payment that a provider's object is of.
 SELECT p.*, p.price::text AS price_text, (SELECT json_agg(r ORDER BY r.number) FROM refund r
