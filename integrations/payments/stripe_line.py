@@ -36,6 +36,9 @@ T = TypeVar("T")
 # At this level it writes down bodies, in which client secrets are.
 logging.getLogger("stripe").setLevel(logging.WARNING)
 
+# How long earlier calls took and what machine this is are nobody's affair, and not free to tell.
+stripe.enable_telemetry = False
+
 
 class StripeLine:
     """See the module's docstring."""
