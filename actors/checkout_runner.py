@@ -360,6 +360,10 @@ class _Run:
             learned = learn_held_again(self._checkout, outcome.amount_minor, self._now_ms)
             return await self._save(learned)
         assert isinstance(outcome, Rejected), outcome
+        if like.state is HoldState.HELD:
+            # Its time is over, and the show ends it at its next tick. Until then the places are
+            # the customer's own first hold's: that is nobody's no.
+            return await self._later(Fault(f"the first hold has not ended: {outcome.code}"))
         learned = learn_hold_again_rejected(self._checkout, self._now_ms)
         return await self._save(learned, error=f"the show says {outcome.code}")
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import pytest
 
 from actors.checkout_runner import LEASE_MS
+from actors.show_ref import ShowRefs
 from persistence.embedded_postgres import EmbeddedPostgres
-from reservation.ids import PaymentId
+from reservation.commands import Command, HoldSeats
+from reservation.hold import Hold, HoldState
+from reservation.ids import HoldId, PaymentId, ShowId
+from reservation.outcome import Outcome
 from reservation.payment import PaymentState
-from tests.support.checkout_house import CheckoutHouse, open_checkout_house
+from reservation.rejections import Rejected, Rejection
+from reservation.show import SalesPolicy
+from tests.support.checkout_house import MINUTE_MS, CheckoutHouse, open_checkout_house
 
 PATIENCE_S = 60
+SHORT = SalesPolicy(hold_ttl_ms=4 * MINUTE_MS, hold_life_ms_max=8 * MINUTE_MS)
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +117,38 @@ async def test_a_database_that_goes_away_under_it_costs_time_and_nothing_else(
         await until_state(house, payment_id, PaymentState.SETTLED)
     await actor.stop()
     assert await house.check(payment_ids) == {"places": 6}
+
+
+class JustOver:
+    """A show whose first hold has run out, and is ended a moment later than it is asked again."""
+
+    def __init__(self, house: CheckoutHouse) -> None:
+        self.refused: list[Command] = []
+        self._house = house
+
+    async def ask(self, show_id: ShowId, command: Command, **options: Any) -> Outcome:
+        if isinstance(command, HoldSeats) and not self.refused:
+            self.refused.append(command)
+            return Rejected(Rejection.SEAT_UNAVAILABLE)
+        return await self._house.refs.ask(show_id, command, **options)
+
+    async def find_hold(self, hold_id: HoldId) -> Hold | None:
+        hold = await self._house.stores.claims.find_hold(hold_id)
+        if hold is not None and not self.refused:
+            hold.state = HoldState.HELD
+        return hold
+
+
+async def test_places_that_the_customers_own_first_hold_has_for_a_moment_more_are_not_given_up(
+    house: CheckoutHouse,
+) -> None:
+    payment_id = await house.begin(await house.add_show(SHORT))
+    await house.advance(5 * MINUTE_MS)
+    await house.pay(payment_id)
+    await house.deliver()
+    stores = copy.copy(house.stores)
+    show = stores.claims = cast("Any", JustOver(house))
+    actor = house.new_actor(stores=stores, refs=cast("ShowRefs", show))
+    await house.settle([payment_id], actor=actor)
+    assert len(show.refused) == 1
+    assert await house.check([payment_id]) == {"places": 1}

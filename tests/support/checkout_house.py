@@ -368,10 +368,16 @@ class CheckoutHouse:
         while await self.show_refunds("tests", self.refs, 100).work():
             pass
 
-    async def settle(self, payment_ids: Sequence[PaymentId], *, hours: int = 3) -> None:
+    async def settle(
+        self,
+        payment_ids: Sequence[PaymentId],
+        *,
+        hours: int = 3,
+        actor: PaymentActor | None = None,
+    ) -> None:
         """Let all come to an end: everybody does his work, and time passes."""
         for _ in range(hours * 12):
-            await self.work()
+            await self.work(actor)
             if all(await asyncio.gather(*(self._is_over(each) for each in payment_ids))):
                 return
             await self.advance(5 * MINUTE_MS)
