@@ -84,8 +84,12 @@ class ClaimReader:
         """``pools`` are in the order of the shard map's databases."""
         self._pools = pools
         self._shards = shards
-        self._finds = [Coalesced(partial(_find_holds, pool)) for pool in pools]
-        self._finds_booked = [Coalesced(partial(_find_bookings, pool)) for pool in pools]
+        self._finds = [
+            Coalesced(partial(_find_holds, pool), waits_for_company=True) for pool in pools
+        ]
+        self._finds_booked = [
+            Coalesced(partial(_find_bookings, pool), waits_for_company=True) for pool in pools
+        ]
 
     async def find_hold(self, hold_id: HoldId) -> Hold | None:
         """The hold, with its booking when it was confirmed; None when there is none.

@@ -102,9 +102,9 @@ class Payments:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._begins = Together(self._begin_all)
-        self._finds = Coalesced(self._find_all)
-        self._finds_by_hold = Coalesced(self._find_all_by_hold)
-        self._lists_by_hold = Coalesced(self._list_all_by_hold)
+        self._finds = Coalesced(self._find_all, waits_for_company=True)
+        self._finds_by_hold = Coalesced(self._find_all_by_hold, waits_for_company=True)
+        self._lists_by_hold = Coalesced(self._list_all_by_hold, waits_for_company=True)
         self._saves = Together(self._save_all)
 
     async def begin(self, payment: Payment, price: Price, promo: PromoUse | None = None) -> Begun:

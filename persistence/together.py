@@ -26,7 +26,7 @@ class Together(Generic[_Item, _Answer]):
     def __init__(self, ask: Callable[[Sequence[_Item]], Awaitable[Sequence[_Answer]]]) -> None:
         """``ask`` answers in order."""
         self._ask = ask
-        self._trips = Coalesced[_Item, _Answer | Exception](self._asked)
+        self._trips = Coalesced[_Item, _Answer | Exception](self._asked, waits_for_company=True)
 
     async def __call__(self, item: _Item) -> _Answer:
         """The answer.

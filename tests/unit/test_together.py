@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import asyncpg
 import pytest
 
+from persistence.coalesced import COMPANY_WAIT_S_MAX, Coalesced
 from persistence.together import Together
 from reservation.faults import ShowUnavailable
 
@@ -69,3 +70,32 @@ async def test_one_that_does_not_wait_any_more_takes_no_answer_from_the_others()
     await asyncio.sleep(0)
     tasks[0].cancel()
     assert await asyncio.gather(*tasks[1:]) == [2, 4]
+
+
+async def test_a_crowd_waits_for_company_and_who_is_alone_never_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(pause_s: float) -> None:
+        pauses.append(pause_s)
+        await sleep(0)
+
+    async def ask(numbers: Sequence[int]) -> list[int]:
+        await sleep(0.001 * len(numbers))
+        return [*numbers]
+
+    monkeypatch.setattr("persistence.coalesced.asyncio.sleep", noted)
+    patient = Coalesced(ask, waits_for_company=True)
+    await patient([1])
+    await patient([1, 2, 3])
+    assert pauses == [], "one who asks for three things is alone"
+    await asyncio.gather(patient([1]), patient([2]))
+    assert len(pauses) == 1
+    await asyncio.gather(*(patient([number]) for number in range(50)))
+    assert pauses[0] >= 0.002
+    assert pauses[1] == COMPANY_WAIT_S_MAX
+    hasty = Coalesced(ask)
+    await asyncio.gather(hasty([1]), hasty([2]))
+    assert len(pauses) == 2
