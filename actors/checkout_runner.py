@@ -42,9 +42,10 @@ from integrations.payments.payment_gateway import (
     GatewayRefused,
     KeySpent,
     PaymentGateway,
+    ProviderPayment,
 )
 from persistence.payment_rows import StoredPayment
-from reservation.checkout import Alarm, Learned, alarms_of, is_booked
+from reservation.checkout import Alarm, Learned, alarms_of, booked_by, is_booked
 from reservation.checkout_learning import (
     learn_confirm_rejected,
     learn_delay,
@@ -58,6 +59,7 @@ from reservation.checkout_learning import (
 from reservation.checkout_provider import (
     learn_absent,
     learn_create_refused,
+    learn_made,
     learn_provider,
     learn_refund_answer,
     learn_refund_requested,
@@ -88,7 +90,7 @@ from reservation.commands import (
     ReleaseHold,
     digest_request,
 )
-from reservation.events import SeatsHeld
+from reservation.events import BookingConfirmed, SeatsHeld
 from reservation.faults import Fault
 from reservation.hold import HoldState
 from reservation.ids import HoldId
@@ -233,7 +235,7 @@ class _Run:
             return await self._save(
                 learn_create_refused(self._checkout, self._now_ms), error=str(refused)
             )
-        learned = learn_provider(self._checkout, made, None, self._now_ms)
+        learned = learn_made(self._checkout, made, self._now_ms)
         return await self._save(learned, charge_ref=made.charge_ref)
 
     async def _fetch(self, step: FetchFromProvider) -> StoredPayment | None:
@@ -259,14 +261,21 @@ class _Run:
         key = numbered(step.key, self._payment)
         try:
             if isinstance(step, CaptureMoney):
-                await gateway.capture(payment, step.amount_minor, key)
-                return await self._save(learn_notice(self._checkout, self._now_ms))
+                taken = await gateway.capture(payment, step.amount_minor, key)
+                return await self._captured(taken)
             await gateway.cancel(payment, key)
         except (GatewayRefused, KeySpent) as refused:
             return await self._save(
                 learn_refused(self._checkout, self._now_ms, self._of.draw()), error=str(refused)
             )
         return await self._save(learn_voided(self._checkout, self._now_ms))
+
+    async def _captured(self, taken: ProviderPayment | None) -> StoredPayment | None:
+        if taken is None or taken.refunded_minor:
+            # There is more to ask than how the payment is.
+            return await self._save(learn_notice(self._checkout, self._now_ms))
+        learned = learn_provider(self._checkout, taken, None, self._now_ms)
+        return await self._save(learned, charge_ref=taken.charge_ref)
 
     async def _refund(self, step: RefundMoney) -> StoredPayment | None:
         refund_id = step.refund.refund_id
@@ -302,13 +311,27 @@ class _Run:
                 return now
             return await self._later(fault)
         if not isinstance(outcome, Rejected):
-            return await self._read_again()
+            booked = self._booked(outcome) if isinstance(outcome, BookingConfirmed) else None
+            return booked or await self._read_again()
         rejection = outcome.code
         if rejection is Rejection.HOLD_NOT_FOUND and await self._has_expired(hold_id):
             # The show has forgotten it; the database has not.
             rejection = Rejection.HOLD_EXPIRED
         learned = learn_confirm_rejected(self._checkout, rejection, self._now_ms)
         return await self._save(learned, error=f"the show says {rejection}")
+
+    def _booked(self, confirmed: BookingConfirmed) -> StoredPayment | None:
+        """The row as the transaction of this booking has left it.
+
+        Whoever has moved it before or since made another version, and nothing is saved over that.
+        """
+        booked = booked_by(self._payment, confirmed.hold_id, confirmed.at_ms)
+        if booked is None:
+            return None
+        checkout = replace(
+            self._checkout, payment=replace(booked, version=self._payment.version + 1)
+        )
+        return replace(self._stored, checkout=checkout)
 
     async def _has_expired(self, hold_id: HoldId) -> bool:
         hold = await self._stores.claims.find_hold(hold_id)
@@ -337,6 +360,10 @@ class _Run:
             learned = learn_held_again(self._checkout, outcome.amount_minor, self._now_ms)
             return await self._save(learned)
         assert isinstance(outcome, Rejected), outcome
+        if like.state is HoldState.HELD:
+            # Its time is over, and the show ends it at its next tick. Until then the places are
+            # the customer's own first hold's: that is nobody's no.
+            return await self._later(Fault(f"the first hold has not ended: {outcome.code}"))
         learned = learn_hold_again_rejected(self._checkout, self._now_ms)
         return await self._save(learned, error=f"the show says {outcome.code}")
 

@@ -82,10 +82,12 @@ class OpenedCheckout:
     Shapes:
         client_data: see ``ProviderPayment.client_data``; empty when it cannot be paid (any more),
             or the provider has not answered yet: then ask again (``look``).
+        is_repeated: it was begun before, by the same request.
     """
 
     stored: StoredPayment
     client_data: Mapping[str, str] = field(default_factory=dict, repr=False)
+    is_repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from integrations.payments.payment_gateway import (
     GatewayRefused,
     NoticeRefused,
     PaymentGateway,
+    ProviderPayment,
     ProviderState,
 )
 from persistence.payment_rows import StoredPayment
@@ -39,7 +40,7 @@ from persistence.promo_uses import TakeOutcome
 from persistence.webhook_inbox import WebhookNotice, inbox_of
 from reservation.checkout import Learned
 from reservation.checkout_learning import UNBOOKED, learn_delay, learn_given_up
-from reservation.checkout_provider import learn_create_refused, learn_provider
+from reservation.checkout_provider import learn_create_refused, learn_made
 from reservation.commands import ConfirmHold, ExtendHold
 from reservation.events import BookingConfirmed, HoldExtended
 from reservation.faults import Fault
@@ -146,16 +147,22 @@ class Checkouts:
         database = self._stores.database_of(held.hold_id)
         payments = self._stores.payments[database]
         payment_id = derive_payment_id(held.hold_id, wanted.idempotency_key)
-        known = await payments.find(payment_id)
+        begun_before = {
+            stored.payment.payment_id: stored
+            for stored in await payments.list_by_hold(held.hold_id)
+        }
+        known = begun_before.get(payment_id)
         if known is not None:
             # By what was agreed then: terms and codes may have changed since.
             if not _is_same_request(known, wanted):
                 raise _Refused(CheckoutRefusal.EXISTS_WITH_DIFFERENT_REQUEST)
-            return await self._made(known)
+            return replace(await self._made(known), is_repeated=True)
         if wanted.hold.booking is not None and wanted.hold.booking.confirmed.payment == FREE:
             return FreeCheckout(wanted.hold.booking.confirmed, free_price(wanted))
-        other = await payments.find_by_hold(held.hold_id)
-        if other is not None and other.payment.state in (*UNBOOKED, PaymentState.VOID_DUE):
+        if any(
+            other.payment.state in (*UNBOOKED, PaymentState.VOID_DUE)
+            for other in begun_before.values()
+        ):
             raise _Refused(CheckoutRefusal.HOLD_HAS_PAYMENT)
         gateway = self._gateways.get(wanted.provider)
         now_ms = await self._stores.now_ms(database)
@@ -193,7 +200,8 @@ class Checkouts:
         if begun.outcome is BeginOutcome.OTHER_CONTENT:
             raise _Refused(CheckoutRefusal.EXISTS_WITH_DIFFERENT_REQUEST)
         assert begun.stored is not None, "what was begun is there"
-        return await self._made(begun.stored)
+        made = await self._made(begun.stored)
+        return replace(made, is_repeated=begun.outcome is BeginOutcome.REPEATED)
 
     async def look(self, payment_id: PaymentId) -> OpenedCheckout | None:
         """A payment as it is, whoever's it is; None when there is no such one.
@@ -256,6 +264,7 @@ class Checkouts:
             notice.payment_id,
             notice.created_at_ms,
             notice.is_live,
+            notice.tells,
         )
         database = inbox_of(self._stores.shards, webhook)
         try:
@@ -321,7 +330,7 @@ class Checkouts:
             await self._stores.promo_uses.give_back(payment_id)
         raise _Refused(_REFUSAL_OF_REJECTION[outcome.code])
 
-    async def _made(self, stored: StoredPayment) -> CheckoutOutcome:
+    async def _made(self, stored: StoredPayment) -> OpenedCheckout:
         """The payment after its provider was asked to make it, if it was not yet."""
         payment = stored.payment
         gateway = self._gateways.get(payment.provider)
@@ -343,14 +352,28 @@ class Checkouts:
             learned = learn_delay(stored.checkout, now_ms, self._draw())
             saved = await self._save(stored, learned, error=str(fault))
             return OpenedCheckout(saved or stored)
-        learned = learn_provider(stored.checkout, made, None, now_ms)
-        saved = await self._save(stored, learned, charge_ref=made.charge_ref)
-        if saved is None:
-            # Somebody else was faster, with the same object; or the customer gave up meanwhile.
-            saved = await self._find(payment.payment_id)
-        if saved is None or saved.payment.state not in _PAYABLE:
-            return OpenedCheckout(saved or stored)
+        saved = await self._save_made(stored, made, now_ms)
+        if saved.payment.state not in _PAYABLE:
+            return OpenedCheckout(saved)
         return OpenedCheckout(saved, made.client_data)
+
+    async def _save_made(
+        self, stored: StoredPayment, made: ProviderPayment, now_ms: int
+    ) -> StoredPayment:
+        """Save that the provider has it, also when word of it was faster than its answer."""
+        payment_id = stored.payment.payment_id
+        while True:
+            learned = learn_made(stored.checkout, made, now_ms)
+            saved = await self._save(stored, learned, charge_ref=made.charge_ref)
+            if saved is not None:
+                if saved.payment.is_noticed:
+                    self._ring(self._stores.database_of(payment_id))
+                return saved
+            found = await self._find(payment_id)
+            if found is None or found.payment.state is not PaymentState.CREATED:
+                # Somebody else made it, the same object; or the customer gave up meanwhile.
+                return found or stored
+            stored = found
 
     async def _save(
         self,

@@ -2,11 +2,14 @@
 
 Theory of operation
 -------------------
-One loop looks twice a second, and at once when somebody rings, for notices of providers, payments
-that are due and shows that were cancelled. Each payment is then run by itself, up to so many at
-once; the loop does not wait for them. That is all the state there is: what is due is in the
-database, so an actor that dies is replaced by one that looks again, and two at once would only do
-some things twice.
+One loop looks twice a second for notices of providers, payments that are due and shows that were
+cancelled; another one, at once when somebody rings, for payments that are due. Each payment is then
+run by itself, up to so many at once; the loops do not wait for them. That is all the state there
+is: what is due is in the database, so an actor that dies is replaced by one that looks again, and
+two at once would only do some things twice.
+
+What an actor has leased when it dies is leased by nobody: the next incarnation ends its leases
+before it looks for the first time. Should the old one live on, it cannot save any more.
 
 When a database is away, the loop waits longer and longer and goes on by itself. When a provider is,
 its payments are tried again later, each at its own pace (``reservation.checkout_pace``).
@@ -19,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -35,8 +39,11 @@ from reservation.faults import Fault
 
 log = logging.getLogger(__name__)
 
-RUNS_AT_ONCE_MAX = 32
+RUNS_AT_ONCE_MAX = 128
 POLL_MS = 500
+LOOKS_APART_MS = 10
+"""When many ring, what becomes due meanwhile is leased together."""
+
 BACKOFF_MS_MAX = 10_000
 RETRY_MS = 1_000
 COUNTS_TOLD_EVERY_MS = 60_000
@@ -59,6 +66,8 @@ class PaymentActor:
     ) -> None:
         """Nothing is contacted yet. ``stores`` and ``gateways`` stay the caller's."""
         self.name = name
+        self._owner = f"{name}/{secrets.token_hex(4)}"
+        self._has_taken_over = False
         self._payments = stores.payments[database]
         self._stores = stores
         self._database = database
@@ -77,6 +86,7 @@ class PaymentActor:
         """Begin to work. It ends with ``stop``."""
         self._chores = [
             asyncio.ensure_future(self._every(POLL_MS, self.look)),
+            asyncio.ensure_future(self._every(LOOKS_APART_MS, self._begin_when_rung)),
             asyncio.ensure_future(self._every(POLL_MS, self._refund_shows)),
             asyncio.ensure_future(self._every(COUNTS_TOLD_EVERY_MS, self._tell_counts)),
         ]
@@ -106,13 +116,25 @@ class PaymentActor:
         Raises:
             Fault: the database is away.
         """
-        self._bell.clear()
+        if not self._has_taken_over:
+            ended = await self._payments.end_leases(self.name, self._owner)
+            self.counts["taken_over"] += ended
+            self._has_taken_over = True
         self.counts["notices"] += await self._notices.read()
+        await self._begin()
+
+    async def _begin_when_rung(self) -> None:
+        await self._bell.wait()
+        if self._has_taken_over:
+            await self._begin()
+
+    async def _begin(self) -> None:
+        self._bell.clear()
         room = RUNS_AT_ONCE_MAX - len(self._running)
-        self._may_be_more = room == 0
-        if room == 0:
+        self._may_be_more = room <= 0
+        if room <= 0:
             return
-        leased = await self._payments.lease_due(self.name, room, self._lease_ms)
+        leased = await self._payments.lease_due(self._owner, room, self._lease_ms)
         self._may_be_more = len(leased) == room
         for stored in leased:
             task = asyncio.ensure_future(self._run(stored))
@@ -180,14 +202,4 @@ class PaymentActor:
             except Exception:
                 log.exception("bug: %s cannot do its work", self.name)
                 backoff_ms = min(2 * backoff_ms, max(pause_ms, BACKOFF_MS_MAX))
-            if work == self.look and backoff_ms == pause_ms:
-                await self._wait_for_bell(pause_ms)
-            else:
-                await asyncio.sleep(backoff_ms / 1_000)
-
-    async def _wait_for_bell(self, pause_ms: int) -> None:
-        try:
-            async with asyncio.timeout(pause_ms / 1_000):
-                await self._bell.wait()
-        except TimeoutError:
-            pass
+            await asyncio.sleep(backoff_ms / 1_000)

@@ -66,19 +66,39 @@ class HostedPaymentActor:
             await asyncio.sleep(BEAT_EVERY_MS / 1_000)
 
 
+RINGS_APART_S = 0.02
+"""A ring is a remote call, and costs as much as some payments."""
+
+
 class PaymentBell:
     """Rings at the payment actors from another process. Nobody waits for it.
 
-    One that is not heard is no loss: the actor looks by itself twice a second.
+    One that is not heard is no loss: the actor looks by itself twice a second. Whoever rings soon
+    after another shares the next ring.
     """
 
     def __init__(self, config: ActorsConfig) -> None:
         self._config = config
         self._handles: dict[int, Any] = {}
         self._finding: set[asyncio.Task[None]] = set()
+        self._rung_at_s: dict[int, float] = {}
+        self._to_ring: set[int] = set()
 
     def __call__(self, database: int) -> None:
         """Ring at the actor of this database."""
+        if database in self._to_ring:
+            return
+        loop = asyncio.get_running_loop()
+        next_at_s = self._rung_at_s.get(database, 0.0) + RINGS_APART_S
+        if loop.time() >= next_at_s:
+            self._ring(database)
+        else:
+            self._to_ring.add(database)
+            loop.call_at(next_at_s, self._ring, database)
+
+    def _ring(self, database: int) -> None:
+        self._to_ring.discard(database)
+        self._rung_at_s[database] = asyncio.get_running_loop().time()
         handle = self._handles.get(database)
         if handle is not None:
             handle.ring.remote()

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import asyncpg
 import orjson
 
 from persistence.claim_blocks import taken_seats
+from persistence.coalesced import Coalesced
 from persistence.hold_rows import hold_of
 from persistence.queries import load_queries
 from persistence.sessions import Pool, reading
 from persistence.shards import ShardMap
 from reservation.hold import Hold
-from reservation.ids import BookingId, CustomerId, HoldId, ShowId, show_id_of
+from reservation.ids import BookingId, CustomerId, HoldId, ShowId, hold_id_of, show_id_of
 
 _SQL = load_queries("claims.sql")
 
@@ -82,21 +84,37 @@ class ClaimReader:
         """``pools`` are in the order of the shard map's databases."""
         self._pools = pools
         self._shards = shards
+        self._finds = [
+            Coalesced(partial(_find_holds, pool), waits_for_company=True) for pool in pools
+        ]
+        self._finds_booked = [
+            Coalesced(partial(_find_bookings, pool), waits_for_company=True) for pool in pools
+        ]
 
     async def find_hold(self, hold_id: HoldId) -> Hold | None:
-        """The hold, with its booking when it was confirmed; None when there is none."""
-        show_id = show_id_of(hold_id)
-        async with reading(self._pool(show_id)) as connection:
-            row = await connection.fetchrow(_SQL["find_hold"], hold_id)
-            if row is None:
-                await connection.execute(_SQL["project_named"], hold_id, show_id)
-                row = await connection.fetchrow(_SQL["find_hold"], hold_id)
-        return hold_of(row) if row is not None else None
+        """The hold, with its booking when it was confirmed; None when there is none.
+
+        Those who look at the same time share their questions to a database.
+        """
+        found = await self._finds[self._shards.database_of(show_id_of(hold_id))]([hold_id])
+        assert found is not None, "there is an answer"
+        return found[0]
+
+    async def find_booking(self, booking_id: BookingId) -> Hold | None:
+        """The hold with its booking, cancelled or not; None when there is no such booking.
+
+        Whoever has paid asks for it again and again until it is there, so this costs less than
+        ``find_hold`` as long as it is not.
+        """
+        hold_id = hold_id_of(booking_id)
+        found = await self._finds_booked[self._shards.database_of(show_id_of(hold_id))]([hold_id])
+        assert found is not None, "there is an answer"
+        return found[0]
 
     async def list_live_holds(self, customer_id: CustomerId) -> list[Hold]:
         """A customer's live holds on all shows, the one that ends first at the top."""
         await asyncio.gather(
-            *(_fetch(pool, _SQL["project_named"], customer_id, None) for pool in self._pools)
+            *(_fetch(pool, _SQL["project_named"], [customer_id], None) for pool in self._pools)
         )
         pages = await asyncio.gather(
             *(
@@ -159,6 +177,25 @@ class ClaimReader:
 
     def _pool(self, show_id: ShowId) -> Pool:
         return self._pools[self._shards.database_of(show_id)]
+
+
+async def _find_holds(pool: Pool, hold_ids: Sequence[HoldId]) -> list[Hold | None]:
+    async with reading(pool) as connection:
+        rows = await connection.fetch(_SQL["find_holds"], hold_ids)
+        found = {row["hold_id"]: row for row in rows}
+        missing = [hold_id for hold_id in hold_ids if hold_id not in found]
+        if missing:
+            show_ids = {show_id_of(hold_id) for hold_id in missing}
+            await connection.execute(_SQL["project_named"], missing, list(show_ids))
+            rows = await connection.fetch(_SQL["find_holds"], missing)
+            found.update((row["hold_id"], row) for row in rows)
+    return [hold_of(found[hold_id]) if hold_id in found else None for hold_id in hold_ids]
+
+
+async def _find_bookings(pool: Pool, hold_ids: Sequence[HoldId]) -> list[Hold | None]:
+    rows = await _fetch(pool, _SQL["find_bookings"], hold_ids)
+    found = {row["hold_id"]: hold_of(row) for row in rows}
+    return [found.get(hold_id) for hold_id in hold_ids]
 
 
 async def _fetch(pool: Pool, query: str, *arguments: object) -> list[asyncpg.Record]:

@@ -16,14 +16,19 @@ when it is not that any more (``Payment.version``). Three kinds of writers meet 
 What nobody may do is refused by the database, whoever asks: going back, booking without a booking,
 paying back more than was taken. Every change of money writes its entry of the ledger in the same
 statement (``persistence.payment_books`` reads it).
+
+Of a kind, one statement is under way at a time. What is asked meanwhile leaves together, in one
+statement and one transaction (``persistence.together``): so a crowd's commits are few.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from persistence.coalesced import Coalesced
 from persistence.organiser_rows import Page, Place, check_limit, checked_place
 from persistence.payment_rows import (
     SAVED_FIELDS,
@@ -36,6 +41,7 @@ from persistence.payment_rows import (
 )
 from persistence.queries import load_queries
 from persistence.sessions import Pool, reading, writing
+from persistence.together import Together
 from reservation.checkout import Checkout, returned_minor
 from reservation.ids import CustomerId, HoldId, PaymentId, ShowId
 from reservation.payment import Payment, PaymentState
@@ -71,8 +77,19 @@ class Begun(NamedTuple):
     stored: StoredPayment | None
 
 
+class _Change(NamedTuple):
+    """What ``save_checkout`` is told."""
+
+    payment_id: PaymentId
+    version: int
+    state: PaymentState
+    after: str
+    refunds: str
+    keeps_lease: bool
+
+
 class Payments:
-    """Stores the payments of one database.
+    """Stores the payments of one database. Belongs to one event loop.
 
     Raises:
         ShowUnavailable: from every method, when the database cannot be reached; nothing changed.
@@ -84,6 +101,11 @@ class Payments:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._begins = Together(self._begin_all)
+        self._finds = Coalesced(self._find_all, waits_for_company=True)
+        self._finds_by_hold = Coalesced(self._find_all_by_hold, waits_for_company=True)
+        self._lists_by_hold = Coalesced(self._list_all_by_hold, waits_for_company=True)
+        self._saves = Together(self._save_all)
 
     async def begin(self, payment: Payment, price: Price, promo: PromoUse | None = None) -> Begun:
         """Write a new payment down, before anybody asks its provider.
@@ -98,25 +120,36 @@ class Payments:
         assert payment.state is PaymentState.CREATED, "a payment begins as created"
         assert price.total_minor == payment.amount_minor, "the lines do not add up to the amount"
         assert price.currency == payment.currency, "the price is in another currency"
-        async with writing(self._pool) as connection:
-            row = await connection.fetchrow(
-                _QUERIES["begin_payment"], new_payment_json(payment, price, promo)
-            )
-        assert row is not None
-        known = row["payment_id"]
-        return Begun(BeginOutcome(row["verdict"]), known and await self.find(PaymentId(known)))
+        verdict, known = await self._begins(new_payment_json(payment, price, promo))
+        if verdict is BeginOutcome.BEGUN:
+            return Begun(verdict, StoredPayment(Checkout(payment), price, promo, None, None))
+        return Begun(verdict, None if known is None else await self.find(known))
 
     async def find(self, payment_id: PaymentId) -> StoredPayment | None:
         """The payment with this id."""
-        return await self._find("find_payment", payment_id)
+        return _one(await self._finds([payment_id]))
+
+    async def find_each(self, payment_ids: Sequence[PaymentId]) -> list[StoredPayment | None]:
+        """The payments with these ids, in this order."""
+        if not payment_ids:
+            return []
+        found = await self._finds(payment_ids)
+        assert found is not None, "there are answers"
+        return found
 
     async def find_by_hold(self, hold_id: HoldId) -> StoredPayment | None:
         """The payment that a hold was booked with, else its living one, else its newest."""
-        return await self._find("find_payment_of_hold", hold_id)
+        return _one(await self._finds_by_hold([hold_id]))
 
     async def find_by_provider_ref(self, provider: str, provider_ref: str) -> StoredPayment | None:
         """The payment that this object of a provider is of."""
         return await self._find("find_payment_by_provider_ref", provider, provider_ref)
+
+    async def list_by_hold(self, hold_id: HoldId) -> list[StoredPayment]:
+        """All payments that were begun for a hold, the newest first."""
+        found = await self._lists_by_hold([hold_id])
+        assert found is not None, "there is an answer"
+        return found[0]
 
     async def list_by_customer(
         self, customer_id: CustomerId, limit: int = 50, after: Place | None = None
@@ -153,6 +186,17 @@ class Payments:
             rows = await connection.fetch(_QUERIES["lease_payments"], owner, limit, lease_ms)
         return sorted(map(stored_payment_of, rows), key=lambda each: each.payment.due_at_ms or 0)
 
+    async def end_leases(self, actor: str, owner: str) -> int:
+        """End the leases of an actor's earlier incarnations; how many payments are free by that.
+
+        Args:
+            actor: what owners begin with, before a slash.
+            owner: the present incarnation, which keeps its own.
+        """
+        async with writing(self._pool) as connection:
+            ended: int = await connection.fetchval(_QUERIES["end_leases"], actor, owner)
+        return ended
+
     async def next_due_at_ms(self) -> int | None:
         """When the next payment is due, or its lease is over; None when there is nothing to do."""
         async with reading(self._pool) as connection:
@@ -186,16 +230,15 @@ class Payments:
             is_same = getattr(before.payment, name) == getattr(after.payment, name)
             assert is_same, f"{name} is not for saving"
         error = last_error and last_error.replace("\0", "")[:ERROR_LENGTH_MAX]
-        async with writing(self._pool) as connection:
-            version = await connection.fetchval(
-                _QUERIES["save_checkout"],
-                before.payment.payment_id,
-                before.payment.version,
-                before.payment.state,
-                saved_payment_json(after.payment, charge_ref, error),
-                changed_refunds_json(before, after),
-                keeps_lease,
-            )
+        change = _Change(
+            before.payment.payment_id,
+            before.payment.version,
+            before.payment.state,
+            saved_payment_json(after.payment, charge_ref, error),
+            changed_refunds_json(before, after),
+            keeps_lease,
+        )
+        version = await self._saves(change)
         if version is None:
             return None
         return replace(
@@ -209,6 +252,39 @@ class Payments:
             is_there: bool = await connection.fetchval(_QUERIES["wake_payment"], payment_id)
         return is_there
 
+    # -- together -----------------------------------------------------------------------
+
+    async def _begin_all(self, new: Sequence[str]) -> list[tuple[BeginOutcome, PaymentId | None]]:
+        async with writing(self._pool) as connection:
+            rows = await connection.fetch(_QUERIES["begin_payments"], new)
+        return [
+            (BeginOutcome(row["verdict"]), row["payment_id"])
+            for row in sorted(rows, key=lambda row: int(row["n"]))
+        ]
+
+    async def _save_all(self, changes: Sequence[_Change]) -> list[int | None]:
+        async with writing(self._pool) as connection:
+            rows = await connection.fetch(_QUERIES["save_checkouts"], *zip(*changes, strict=True))
+        versions: dict[int, int | None] = {row["n"]: row["version"] for row in rows}
+        return [versions[n] for n in range(1, len(changes) + 1)]
+
+    async def _find_all(self, payment_ids: Sequence[PaymentId]) -> list[StoredPayment | None]:
+        found = await self._fetch("find_payments", payment_ids)
+        by_id = {stored.payment.payment_id: stored for stored in found}
+        return [by_id.get(payment_id) for payment_id in payment_ids]
+
+    async def _find_all_by_hold(self, hold_ids: Sequence[HoldId]) -> list[StoredPayment | None]:
+        async with reading(self._pool) as connection:
+            rows = await connection.fetch(_QUERIES["find_payments_of_holds"], hold_ids)
+        by_hold = {row["asked_hold_id"]: stored_payment_of(row) for row in rows}
+        return [by_hold.get(hold_id) for hold_id in hold_ids]
+
+    async def _list_all_by_hold(self, hold_ids: Sequence[HoldId]) -> list[list[StoredPayment]]:
+        found: dict[HoldId, list[StoredPayment]] = {}
+        for stored in await self._fetch("list_payments_of_holds", hold_ids):
+            found.setdefault(stored.payment.hold_id, []).append(stored)
+        return [found.get(hold_id, []) for hold_id in hold_ids]
+
     async def _find(self, query: str, *arguments: object) -> StoredPayment | None:
         found = await self._fetch(query, *arguments)
         return found[0] if found else None
@@ -217,3 +293,8 @@ class Payments:
         async with reading(self._pool) as connection:
             rows = await connection.fetch(_QUERIES[query], *arguments)
         return [stored_payment_of(row) for row in rows]
+
+
+def _one(found: list[StoredPayment | None] | None) -> StoredPayment | None:
+    assert found is not None, "there is an answer"
+    return found[0]

@@ -137,6 +137,11 @@ async def _connected(
         await pool.release(connection)
 
 
+def has_given_up(fault: Fault) -> bool:
+    """Whether a database did not do something because others held what it needed."""
+    return isinstance(fault.__cause__, _GAVE_UP)
+
+
 def _is_lost(connection: PooledConnection) -> bool:
     try:
         return connection.is_closed()

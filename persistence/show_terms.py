@@ -6,12 +6,14 @@ places cost, and whoever cancels before the start gets everything back.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
 import orjson
 
+from persistence.coalesced import Coalesced
 from persistence.organiser_rows import Put, PutOutcome, is_storable_id
 from persistence.queries import load_queries
 from persistence.sessions import Pool, reading, writing
@@ -46,12 +48,19 @@ class ShowTermsStore:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._finds = Coalesced(self._find_all)
 
     async def find(self, show_id: ShowId) -> ShowTerms:
         """The terms of a show as they are now."""
+        found = await self._finds([show_id])
+        assert found is not None, "there is an answer"
+        return found[0]
+
+    async def _find_all(self, show_ids: Sequence[ShowId]) -> list[ShowTerms]:
         async with reading(self._pool) as connection:
-            row = await connection.fetchrow(_QUERIES["find_show_terms"], show_id)
-        return ShowTerms() if row is None else _terms_of(row)
+            rows = await connection.fetch(_QUERIES["find_show_terms"], list(set(show_ids)))
+        found = {row["show_id"]: _terms_of(row) for row in rows}
+        return [found.get(show_id) or ShowTerms() for show_id in show_ids]
 
     async def put(
         self,

@@ -1,19 +1,25 @@
 """What payment providers told us, written down before anybody thinks about it.
 
-Whoever receives a webhook has verified it, writes it down here and answers. A worker of the
-database takes it later: it is a reason to look at a payment, never a fact. Rows stay for ever,
-because some providers do not sign the time: the same notice may be sent again after years, by
+Whoever receives a webhook has verified it, writes it down here and answers. In the same transaction
+its payment is woken: a notice is a reason to look at a payment, never a fact. One that does not
+name its payment, or names one that is not here, waits for a worker of the database. Rows stay for
+ever, because some providers do not sign the time: the same notice may be sent again after years, by
 anybody who has seen it once, and must then find that it was here before.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import orjson
 
 from persistence.queries import load_queries
 from persistence.sessions import Pool, reading, writing
 from persistence.shards import ShardMap
+from persistence.together import Together
 from reservation.ids import PaymentId, is_payment_id, show_id_of
+from reservation.provider_view import ProviderState
 
 _QUERIES = load_queries("webhooks.sql")
 
@@ -31,6 +37,8 @@ class WebhookNotice(NamedTuple):
         kind: the provider's own name of what happened.
         provider_ref, payment_id: as far as the body tells.
         sent_at_ms: when the provider says that it happened; None when it does not.
+        tells: how far the payment is by such a notice; a payment that is known to be that far is
+            not woken. None when it may be about anything.
     """
 
     provider: str
@@ -40,6 +48,7 @@ class WebhookNotice(NamedTuple):
     payment_id: PaymentId | None
     sent_at_ms: int | None
     is_live: bool
+    tells: ProviderState | None = None
 
 
 class InboxRow(NamedTuple):
@@ -81,6 +90,7 @@ class WebhookInbox:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._receipts = Together(self._receive_all)
 
     async def receive(self, notice: WebhookNotice, body: bytes) -> bool:
         """Write a notice down; False when it was here before.
@@ -94,19 +104,7 @@ class WebhookInbox:
             text = getattr(notice, name)
             if text is not None and not _is_reference(text):
                 raise ValueError(f"{name}: not 1 to {_REFERENCE_LENGTH_MAX} ASCII characters")
-        async with writing(self._pool) as connection:
-            is_new: bool = await connection.fetchval(
-                _QUERIES["receive_webhook"],
-                notice.provider,
-                notice.event_key,
-                notice.kind,
-                notice.provider_ref,
-                notice.payment_id,
-                notice.is_live,
-                notice.sent_at_ms,
-                body,
-            )
-        return is_new
+        return await self._receipts((notice, body))
 
     async def take_unprocessed(self, limit: int, lease_ms: int) -> list[InboxRow]:
         """Take notices that nobody has worked on, the oldest first; nobody else gets them so long.
@@ -141,6 +139,15 @@ class WebhookInbox:
                 _QUERIES["finish_webhook"], provider, event_key
             )
         return is_done
+
+    async def _receive_all(self, told: Sequence[tuple[WebhookNotice, bytes]]) -> list[bool]:
+        notices = [{"n": n, **notice._asdict()} for n, (notice, _) in enumerate(told, 1)]
+        bodies = [body for _, body in told]
+        async with writing(self._pool) as connection:
+            rows = await connection.fetch(
+                _QUERIES["receive_webhooks"], orjson.dumps(notices).decode(), bodies
+            )
+        return [row[0] for row in rows]
 
     async def waiting(self) -> WebhooksWaiting:
         """How many notices wait for a worker."""

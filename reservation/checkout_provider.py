@@ -19,7 +19,7 @@ from reservation.checkout import (
     returned_minor,
     with_refunds_owed,
 )
-from reservation.checkout_learning import UNBOOKED, given_up, learn_delay
+from reservation.checkout_learning import UNBOOKED, given_up, learn_delay, learn_notice
 from reservation.checkout_pace import paced
 from reservation.ids import RefundId
 from reservation.payment import Claim, PaymentState
@@ -138,6 +138,18 @@ def learn_provider(
     detail = f"{seen.state} {seen.captured_minor} of {seen.amount_minor} {seen.currency}"
     alarms += tuple(Alarm(kind, payment.payment_id, detail) for kind in kinds)
     return Learned(paced(checkout, with_refunds_owed(found, now_ms), now_ms), alarms)
+
+
+def learn_made(checkout: Checkout, seen: SeenPayment, now_ms: int) -> Learned:
+    """The provider has made the payment, now or when it was asked before under the same key.
+
+    What it says is of the moment at which it was made. So word that came since is still a reason
+    to look.
+    """
+    learned = learn_provider(checkout, seen, None, now_ms)
+    if not checkout.payment.is_noticed:
+        return learned
+    return Learned(learn_notice(learned.checkout, now_ms).checkout, learned.alarms)
 
 
 def _heard(checkout: Checkout, seen: SeenPayment, now_ms: int) -> tuple[Checkout, list[AlarmKind]]:

@@ -124,6 +124,8 @@ class Notice:
         event_key: equal for every delivery of one event, and cannot be chosen by a third party.
         kind: the provider's own name of what happened.
         provider_ref, payment_id: as far as the body tells; at least one for a payment's event.
+        tells: how far the payment is by an event of this kind, where it cannot be about anything
+            else: one who knows that it is that far need not look. None for all other kinds.
     """
 
     provider: str
@@ -133,6 +135,7 @@ class Notice:
     payment_id: PaymentId | None
     created_at_ms: int | None
     is_live: bool
+    tells: ProviderState | None = None
 
 
 class GatewayRefused(NotDone):
@@ -216,8 +219,14 @@ class PaymentGateway(Protocol):
         """Our payment, when ``create`` was never answered; None when the provider has none."""
         ...
 
-    async def capture(self, payment: ProviderPayment, amount_minor: int, key: str) -> None:
-        """Take reserved money. Harmless when it was taken already."""
+    async def capture(
+        self, payment: ProviderPayment, amount_minor: int, key: str
+    ) -> ProviderPayment | None:
+        """Take reserved money. Harmless when it was taken already.
+
+        Returns:
+            The payment as the provider then says it is; None when it says too little of it.
+        """
         ...
 
     async def cancel(self, payment: ProviderPayment, key: str) -> None:

@@ -125,8 +125,10 @@ class RazorpayGateway:
         """See ``PaymentGateway``. It is asked for by its receipt, whenever it was made."""
         return await self._call(lambda api: self._found(api, payment_id))
 
-    async def capture(self, payment: ProviderPayment, amount_minor: int, key: str) -> None:
-        """See ``PaymentGateway``."""
+    async def capture(
+        self, payment: ProviderPayment, amount_minor: int, key: str
+    ) -> ProviderPayment | None:
+        """See ``PaymentGateway``. The answer is of one payment, and an order may have several."""
 
         def ask(api: Any) -> None:
             charge_ref = payment.charge_ref
@@ -145,6 +147,7 @@ class RazorpayGateway:
                     raise
 
         await self._call(ask)
+        return None
 
     async def cancel(self, payment: ProviderPayment, key: str) -> None:
         """See ``PaymentGateway``. Nothing is told: there is nothing that Razorpay could do."""

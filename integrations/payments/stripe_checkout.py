@@ -19,9 +19,10 @@ import stripe
 from integrations.payments.payment_gateway import PaymentRequest, ProviderPayment, ProviderState
 from integrations.payments.signed_body import payment_id_in
 from integrations.payments.stripe_answers import payment_of
-from integrations.payments.stripe_line import StripeLine
+from integrations.payments.stripe_line import StripeLine, path_of
 from reservation.payment import CaptureMode
 
+_SESSIONS = "checkout/sessions"
 _EXPAND = ["payment_intent", "payment_intent.latest_charge"]
 
 
@@ -35,59 +36,57 @@ class StripeCheckout:
 
     def __init__(self, line: StripeLine) -> None:
         self._line = line
-        self._sessions = line.api.checkout.sessions
 
     async def open(
         self, request: PaymentRequest, success_url: str, cancel_url: str, expires_at_ms: int
     ) -> ProviderPayment:
         """A page to pay on; its ``client_data`` holds the ``url``."""
+        params: stripe.params.checkout.SessionCreateParams = {
+            "mode": "payment",
+            "line_items": [
+                {
+                    "quantity": 1,
+                    "price_data": {
+                        "currency": request.currency.lower(),
+                        "unit_amount": request.amount_minor,
+                        "product_data": {"name": request.description},
+                    },
+                }
+            ],
+            "payment_intent_data": {
+                "capture_method": (
+                    "manual" if request.capture_mode is CaptureMode.MANUAL else "automatic"
+                ),
+                "metadata": {"payment_id": request.payment_id},
+                "description": request.description,
+            },
+            "metadata": {"payment_id": request.payment_id},
+            "client_reference_id": request.payment_id,
+            "success_url": success_url,
+            "cancel_url": cancel_url,
+            "expires_at": expires_at_ms // 1_000,
+            "expand": _EXPAND,
+        }
         return await self._line.write(
             "open a checkout",
-            _payment_of_session,
-            self._sessions.create_async(
-                {
-                    "mode": "payment",
-                    "line_items": [
-                        {
-                            "quantity": 1,
-                            "price_data": {
-                                "currency": request.currency.lower(),
-                                "unit_amount": request.amount_minor,
-                                "product_data": {"name": request.description},
-                            },
-                        }
-                    ],
-                    "payment_intent_data": {
-                        "capture_method": (
-                            "manual" if request.capture_mode is CaptureMode.MANUAL else "automatic"
-                        ),
-                        "metadata": {"payment_id": request.payment_id},
-                        "description": request.description,
-                    },
-                    "metadata": {"payment_id": request.payment_id},
-                    "client_reference_id": request.payment_id,
-                    "success_url": success_url,
-                    "cancel_url": cancel_url,
-                    "expires_at": expires_at_ms // 1_000,
-                    "expand": _EXPAND,
-                },
-                {"idempotency_key": request.key},
-            ),
+            payment_of_session,
+            self._line.ask("post", _SESSIONS, params, request.key),
         )
 
     async def fetch(self, session_ref: str) -> ProviderPayment:
         """A session as it is now."""
         return await self._line.read(
             "read a checkout",
-            _payment_of_session,
-            self._sessions.retrieve_async(session_ref, {"expand": _EXPAND}),
+            payment_of_session,
+            self._line.ask("get", path_of(_SESSIONS, session_ref), {"expand": _EXPAND}),
         )
 
     async def expire(self, session_ref: str, key: str) -> ProviderPayment:
         """Close a page that nobody has paid on yet; how things are then, closed or not."""
         await self._line.write_unless(
             "expire a checkout",
-            self._sessions.expire_async(session_ref, options={"idempotency_key": key}),
+            lambda answer: None,
+            self._line.ask("post", path_of(_SESSIONS, session_ref, "expire"), {}, key),
             lambda: self.fetch(session_ref),
             # A page that was paid on cannot be closed, and need not.
             lambda now: now.state is not ProviderState.OPEN,
@@ -98,13 +97,9 @@ class StripeCheckout:
         """The session that a PaymentIntent belongs to."""
         return await self._line.read(
             "find a checkout",
-            lambda listed: listed.data[0].id if listed.data else None,
-            self._sessions.list_async({"payment_intent": intent_ref, "limit": 1}),
+            lambda listed: listed["data"][0]["id"] if listed["data"] else None,
+            self._line.ask("get", _SESSIONS, {"payment_intent": intent_ref, "limit": 1}),
         )
-
-
-def _payment_of_session(session: stripe.checkout.Session) -> ProviderPayment:
-    return payment_of_session(session.to_dict())
 
 
 def payment_of_session(session: Mapping[str, Any]) -> ProviderPayment:

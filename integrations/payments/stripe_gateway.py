@@ -35,11 +35,14 @@ from integrations.payments.payment_gateway import (
 from integrations.payments.provider_config import StripeConfig
 from integrations.payments.stripe_answers import REFUND_KEY, payment_of, refund_of
 from integrations.payments.stripe_checkout import StripeCheckout, is_session
-from integrations.payments.stripe_line import StripeLine
+from integrations.payments.stripe_line import StripeLine, path_of
 from integrations.payments.stripe_notices import read_stripe_notice
 from reservation.ids import PaymentId
 from reservation.payment import CaptureMode
 
+_INTENTS = "payment_intents"
+_REFUNDS = "refunds"
+_EXPAND = ["latest_charge"]
 _PAGE = 100
 _PAYABLE = frozenset({ProviderState.OPEN, ProviderState.FAILED})
 _CLOCKS_DIFFER_BY_MS = 300_000
@@ -60,7 +63,6 @@ class StripeGateway:
         self._config = config
         self._line = StripeLine(config, call_timeout_ms, request_timeout_ms)
         self._checkout = StripeCheckout(self._line)
-        self._api = self._line.api
 
     @property
     def modes(self) -> frozenset[CaptureMode]:
@@ -70,23 +72,21 @@ class StripeGateway:
     async def create(self, request: PaymentRequest) -> ProviderPayment:
         """See ``PaymentGateway``."""
         self._check_mode(request)
+        params: stripe.params.PaymentIntentCreateParams = {
+            "amount": request.amount_minor,
+            "currency": request.currency.lower(),
+            "capture_method": (
+                "manual" if request.capture_mode is CaptureMode.MANUAL else "automatic"
+            ),
+            "automatic_payment_methods": {"enabled": True},
+            "metadata": {"payment_id": request.payment_id},
+            "description": request.description,
+            "expand": _EXPAND,
+        }
         return await self._line.write(
             "make a payment",
             self._payment_of,
-            self._api.payment_intents.create_async(
-                {
-                    "amount": request.amount_minor,
-                    "currency": request.currency.lower(),
-                    "capture_method": (
-                        "manual" if request.capture_mode is CaptureMode.MANUAL else "automatic"
-                    ),
-                    "automatic_payment_methods": {"enabled": True},
-                    "metadata": {"payment_id": request.payment_id},
-                    "description": request.description,
-                    "expand": ["latest_charge"],
-                },
-                {"idempotency_key": request.key},
-            ),
+            self._line.ask("post", _INTENTS, params, request.key),
         )
 
     async def open_checkout(
@@ -108,7 +108,7 @@ class StripeGateway:
         return await self._line.read(
             "read a payment",
             self._payment_of,
-            self._api.payment_intents.retrieve_async(provider_ref, {"expand": ["latest_charge"]}),
+            self._line.ask("get", path_of(_INTENTS, provider_ref), {"expand": _EXPAND}),
         )
 
     async def find(self, payment_id: PaymentId, created_at_ms: int) -> ProviderPayment | None:
@@ -116,21 +116,30 @@ class StripeGateway:
         listed = self.list_since(created_at_ms - _CLOCKS_DIFFER_BY_MS)
         return furthest([payment async for payment in listed if payment.payment_id == payment_id])
 
-    async def capture(self, payment: ProviderPayment, amount_minor: int, key: str) -> None:
+    async def capture(
+        self, payment: ProviderPayment, amount_minor: int, key: str
+    ) -> ProviderPayment | None:
         """See ``PaymentGateway``."""
         async with self._line.in_time():
-            await self._capture(payment, amount_minor, key)
+            return await self._capture(payment, amount_minor, key)
 
-    async def _capture(self, payment: ProviderPayment, amount_minor: int, key: str) -> None:
+    async def _capture(
+        self, payment: ProviderPayment, amount_minor: int, key: str
+    ) -> ProviderPayment | None:
         intent_ref = await self._paid_intent_ref(payment)
-        await self._line.write_unless(
+        params: stripe.params.PaymentIntentCaptureParams = {
+            "amount_to_capture": amount_minor,
+            "expand": _EXPAND,
+        }
+        taken = await self._line.write_unless(
             "capture a payment",
-            self._api.payment_intents.capture_async(
-                intent_ref, {"amount_to_capture": amount_minor}, {"idempotency_key": key}
-            ),
+            self._payment_of,
+            self._line.ask("post", path_of(_INTENTS, intent_ref, "capture"), params, key),
             lambda: self.fetch(intent_ref),
             lambda now: now.state is ProviderState.CAPTURED and now.captured_minor >= amount_minor,
         )
+        # Of a page's payment the page has to be asked.
+        return taken if intent_ref == payment.provider_ref else None
 
     async def cancel(self, payment: ProviderPayment, key: str) -> None:
         """See ``PaymentGateway``."""
@@ -148,8 +157,12 @@ class StripeGateway:
         try:
             await self._line.write_unless(
                 "cancel a payment",
-                self._api.payment_intents.cancel_async(
-                    intent_ref, {"cancellation_reason": "abandoned"}, {"idempotency_key": key}
+                lambda answer: None,
+                self._line.ask(
+                    "post",
+                    path_of(_INTENTS, intent_ref, "cancel"),
+                    {"cancellation_reason": "abandoned"},
+                    key,
                 ),
                 lambda: self.fetch(intent_ref),
                 _is_cancelled,
@@ -176,20 +189,16 @@ class StripeGateway:
         for made in await self._refunds_of(intent_ref):
             if made.key == key:
                 return made
+        params: stripe.params.RefundCreateParams = {
+            "payment_intent": intent_ref,
+            "amount": amount_minor,
+            "metadata": {
+                REFUND_KEY: key,
+                **({"payment_id": payment.payment_id} if payment.payment_id else {}),
+            },
+        }
         return await self._line.write(
-            "refund a payment",
-            _refund_of,
-            self._api.refunds.create_async(
-                {
-                    "payment_intent": intent_ref,
-                    "amount": amount_minor,
-                    "metadata": {
-                        REFUND_KEY: key,
-                        **({"payment_id": payment.payment_id} if payment.payment_id else {}),
-                    },
-                },
-                {"idempotency_key": key},
-            ),
+            "refund a payment", refund_of, self._line.ask("post", _REFUNDS, params, key)
         )
 
     async def refunds_of(self, payment: ProviderPayment) -> list[ProviderRefund]:
@@ -207,7 +216,7 @@ class StripeGateway:
         has_more = True
         while has_more:
             page, has_more = await self._line.read(
-                "list payments", self._page_of, self._api.payment_intents.list_async(params)
+                "list payments", self._page_of, self._line.ask("get", _INTENTS, params)
             )
             for payment in page:
                 yield payment
@@ -252,20 +261,18 @@ class StripeGateway:
         has_more = True
         while has_more:
             page, has_more = await self._line.read(
-                "list refunds", _refund_page_of, self._api.refunds.list_async(params)
+                "list refunds", _refund_page_of, self._line.ask("get", _REFUNDS, params)
             )
             refunds += page
             if has_more:
                 params["starting_after"] = refunds[-1].refund_ref
         return refunds
 
-    def _payment_of(self, intent: stripe.PaymentIntent) -> ProviderPayment:
-        return payment_of(intent.to_dict(), self._config.publishable_key)
+    def _payment_of(self, intent: Mapping[str, Any]) -> ProviderPayment:
+        return payment_of(intent, self._config.publishable_key)
 
-    def _page_of(
-        self, listed: stripe.ListObject[stripe.PaymentIntent]
-    ) -> tuple[list[ProviderPayment], bool]:
-        return [self._payment_of(intent) for intent in listed.data], _has_more(listed)
+    def _page_of(self, listed: Mapping[str, Any]) -> tuple[list[ProviderPayment], bool]:
+        return [self._payment_of(intent) for intent in listed["data"]], _has_more(listed)
 
 
 def _is_cancelled(now: ProviderPayment) -> bool:
@@ -274,15 +281,9 @@ def _is_cancelled(now: ProviderPayment) -> bool:
     return now.state is ProviderState.CANCELLED
 
 
-def _refund_of(refund: stripe.Refund) -> ProviderRefund:
-    return refund_of(refund.to_dict())
+def _refund_page_of(listed: Mapping[str, Any]) -> tuple[list[ProviderRefund], bool]:
+    return [refund_of(refund) for refund in listed["data"]], _has_more(listed)
 
 
-def _refund_page_of(
-    listed: stripe.ListObject[stripe.Refund],
-) -> tuple[list[ProviderRefund], bool]:
-    return [_refund_of(refund) for refund in listed.data], _has_more(listed)
-
-
-def _has_more(listed: stripe.ListObject[Any]) -> bool:
-    return listed.has_more and bool(listed.data)
+def _has_more(listed: Mapping[str, Any]) -> bool:
+    return bool(listed["has_more"] and listed["data"])

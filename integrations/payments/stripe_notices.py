@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from integrations.payments.payment_gateway import Notice, NoticeRefused
+from integrations.payments.payment_gateway import Notice, NoticeRefused, ProviderState
 from integrations.payments.signed_body import (
     check_size,
     document_of,
@@ -31,8 +31,9 @@ TOLERANCE_MS = 300_000
 _MAX_SIGNATURES = 16
 _TIME = re.compile(r"[0-9]{1,12}")
 
-# By the kind of object that the event is about; which of its kinds are worth a look.
-_KINDS = frozenset(
+# By the kind of object that the event is about; which of its kinds are worth a look. There are more
+# that say the same as one of these.
+EVENTS_WANTED = frozenset(
     {
         "payment_intent.amount_capturable_updated",
         "payment_intent.canceled",
@@ -40,7 +41,6 @@ _KINDS = frozenset(
         "payment_intent.processing",
         "payment_intent.requires_action",
         "payment_intent.succeeded",
-        "charge.captured",
         "charge.expired",
         "charge.refunded",
         "charge.refund.updated",
@@ -58,6 +58,15 @@ _KINDS = frozenset(
         "checkout.session.async_payment_failed",
     }
 )
+
+_SAME_SAID = frozenset({"charge.captured"})
+
+# An intent is reserved once and taken once; of these there is nothing else to learn.
+_TELL = {
+    "payment_intent.amount_capturable_updated": ProviderState.AUTHORISED,
+    "payment_intent.succeeded": ProviderState.CAPTURED,
+    "charge.captured": ProviderState.CAPTURED,
+}
 
 
 def read_stripe_notice(
@@ -93,7 +102,7 @@ def read_stripe_notice(
         raise NoticeRefused("it is of the other mode, live or test")
     if (event.get("account") or account) != account:
         raise NoticeRefused("it is of another account")
-    if kind not in _KINDS:
+    if kind not in EVENTS_WANTED and kind not in _SAME_SAID:
         return None
     about = mapping_in(event, "data", "object")
     is_intent = about.get("object") == "payment_intent"
@@ -109,6 +118,7 @@ def read_stripe_notice(
         payment_id=payment_id,
         created_at_ms=instant_ms_in(event, "created"),
         is_live=is_live,
+        tells=_TELL.get(kind),
     )
 
 

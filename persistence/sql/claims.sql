@@ -1,19 +1,30 @@
--- name: find_hold
--- One hold with its booking.
+-- name: find_holds
+-- Holds with their bookings.
 SELECT h.hold_id, h.customer_id, h.from_leg, h.to_leg, h.seats, h.seat_minor, h.admissions,
     h.arrangement, h.held_at_ms, h.expires_at_ms, h.request_digest, h.deadline_at_ms,
     h.ended_at_ms, h.state, b.booking_id, b.payment, b.amount_minor, b.confirmed_at_ms,
     b.cancelled_at_ms
 FROM hold h LEFT JOIN booking b USING (hold_id)
-WHERE h.hold_id = $1
+WHERE h.hold_id = ANY ($1::text[])
+
+-- name: find_bookings
+-- Bookings by their holds.
+SELECT h.hold_id, h.customer_id, h.from_leg, h.to_leg, h.seats, h.seat_minor, h.admissions,
+    h.arrangement, h.held_at_ms, h.expires_at_ms, h.request_digest, h.deadline_at_ms,
+    h.ended_at_ms, h.state, b.booking_id, b.payment, b.amount_minor, b.confirmed_at_ms,
+    b.cancelled_at_ms
+FROM booking b JOIN hold h USING (hold_id)
+WHERE b.hold_id = ANY ($1::text[])
 
 -- name: project_named
--- Make the rows of new holds that name a hold or a customer in the journal: of one show, or of all.
+-- Make the rows of new holds that name one of these, holds or a customer, in the journal: of some
+-- shows, or of all.
 SELECT project_holds(array_agg(show_id), array_agg(seq)) FROM (
     SELECT o.show_id, max(j.seq) AS seq
     FROM show_owner o JOIN journal j ON j.show_id = o.show_id AND j.seq > o.projected_seq
-    WHERE o.projected_seq < o.seq AND ($2::text IS NULL OR o.show_id = $2)
-        AND position('"' || $1 || '"' IN j.events::text) > 0
+    WHERE o.projected_seq < o.seq AND ($2::text[] IS NULL OR o.show_id = ANY ($2))
+        AND EXISTS (SELECT FROM unnest($1::text[]) AS n(name)
+            WHERE position('"' || n.name || '"' IN j.events::text) > 0)
     GROUP BY o.show_id
 ) w
 

@@ -1,23 +1,40 @@
 -- Payments, their refunds, and the books about both.
 
--- name: begin_payment
--- Start a payment; says what became of it and which payment there is.
-SELECT verdict, payment_id FROM begin_payment($1::text::jsonb);
+-- name: begin_payments
+-- Start payments; says of each what became of it and which payment there is. Two who begin the same
+-- ones do so in the same order.
+SELECT w.n, b.verdict, b.payment_id
+FROM (SELECT n, new FROM unnest($1::text[]) WITH ORDINALITY AS e(text, n),
+        LATERAL (SELECT e.text::jsonb AS new) j
+    ORDER BY new ->> 'hold_id', new ->> 'payment_id', n) w,
+    LATERAL begin_payment(w.new) b;
 
--- name: find_payment
--- One payment.
+-- name: find_payments
+-- Payments by their ids.
 SELECT p.*, p.price::text AS price_text, (SELECT json_agg(r ORDER BY r.number) FROM refund r
     WHERE r.payment_id = p.payment_id) AS refunds
-FROM payment p WHERE payment_id = $1;
+FROM payment p WHERE payment_id = ANY ($1::text[]);
 
--- name: find_payment_of_hold
--- The payment that a hold was booked with, else the one that is alive, else the newest.
+-- name: find_payments_of_holds
+-- The payment that each hold was booked with, else the one that is alive, else the newest.
+SELECT w.hold_id AS asked_hold_id, p.*, p.price::text AS price_text,
+    (SELECT json_agg(r ORDER BY r.number) FROM refund r
+        WHERE r.payment_id = p.payment_id) AS refunds
+FROM unnest($1::text[]) AS w(hold_id), LATERAL (
+    SELECT q.* FROM payment q
+    WHERE q.hold_id = w.hold_id
+        OR q.payment_id = (SELECT b.payment FROM booking b WHERE b.hold_id = w.hold_id)
+    ORDER BY q.booking_hold_id = w.hold_id DESC NULLS LAST, q.is_alive DESC,
+        q.created_at_ms DESC
+    LIMIT 1) p;
+
+-- name: list_payments_of_holds
+-- All payments that were begun for these holds, the newest first.
 SELECT p.*, p.price::text AS price_text, (SELECT json_agg(r ORDER BY r.number) FROM refund r
     WHERE r.payment_id = p.payment_id) AS refunds
 FROM payment p
-WHERE hold_id = $1 OR payment_id = (SELECT b.payment FROM booking b WHERE b.hold_id = $1)
-ORDER BY booking_hold_id = $1 DESC NULLS LAST, is_alive DESC, created_at_ms DESC
-LIMIT 1;
+WHERE hold_id = ANY ($1::text[])
+ORDER BY created_at_ms DESC, payment_id;
 
 -- name: find_payment_by_provider_ref
 -- The payment that a provider's object is of.
@@ -58,13 +75,23 @@ SELECT p.*, p.price::text AS price_text, (SELECT json_agg(r ORDER BY r.number) F
     WHERE r.payment_id = p.payment_id) AS refunds
 FROM lease_payments($1, $2, $3) p;
 
+-- name: end_leases
+-- End what other incarnations of an actor have leased; how many payments that were.
+SELECT end_leases($1, $2);
+
 -- name: next_due_at
 -- When the next payment is due that nobody has; NULL when none is.
 SELECT min(greatest(due_at_ms, lease_until_ms)) FROM payment p WHERE due_at_ms IS NOT NULL;
 
--- name: save_checkout
--- Change a payment and its refunds, if the payment is as it was; its new version, or NULL.
-SELECT save_checkout($1, $2, $3, $4::text::jsonb, $5::text::jsonb, $6);
+-- name: save_checkouts
+-- Change payments and their refunds, each if it is as it was; its new version, or NULL. Two who
+-- change the same ones do so in the same order; an order of the whole would be of the answers only.
+SELECT w.n, save_checkout(w.payment_id, w.version, w.state, w.after::jsonb, w.refunds::jsonb,
+    w.keeps_lease) AS version
+FROM (SELECT * FROM unnest($1::text[], $2::integer[], $3::text[], $4::text[], $5::text[],
+        $6::boolean[]) WITH ORDINALITY AS
+        e(payment_id, version, state, after, refunds, keeps_lease, n)
+    ORDER BY payment_id, n) w;
 
 -- name: grant_refund
 -- Write down a refund that staff asks for; the payment's new version, or NULL.

@@ -1,10 +1,10 @@
 -- What a show charges besides its fares, and what it gives back: the first database.
 
 -- name: find_show_terms
--- The terms of a show; none when nobody has set any.
-SELECT price_terms::text AS price_terms, refund_policy::text AS refund_policy, version,
+-- The terms of shows; none of one for which nobody has set any.
+SELECT show_id, price_terms::text AS price_terms, refund_policy::text AS refund_policy, version,
     updated_at_ms
-FROM show_terms WHERE show_id = $1;
+FROM show_terms WHERE show_id = ANY ($1::text[]);
 
 -- name: put_show_terms
 -- Set the terms of a tenant's show; nothing when it is not the tenant's, or has changed since.

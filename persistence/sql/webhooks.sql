@@ -1,8 +1,8 @@
 -- What providers told us.
 
--- name: receive_webhook
--- Write a notice down; false when it was here before.
-SELECT receive_webhook($1, $2, $3, $4, $5, $6, $7, $8);
+-- name: receive_webhooks
+-- Write notices down and wake their payments; of each, in order, whether it is new.
+SELECT * FROM receive_webhooks($1::text::jsonb, $2::bytea[]);
 
 -- name: take_webhooks
 -- Take notices that nobody has worked on, the oldest first.

@@ -99,13 +99,17 @@ class BareRoute(APIRoute):
         return super().matches(scope)
 
 
+class CrowdRoute(BareRoute):
+    """One that comes in crowds, and is hurried although there is no id in its address."""
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One route: its address, whom it is for, and what is said about it.
 
     ``roles`` must be said: a route is for certain roles, for ``SIGNED_IN`` or for ``PUBLIC``. What
     a gate answers to others need not be among ``responses``. ``has_query`` says that the handler
-    takes a model of its query beside the request.
+    takes a model of its query beside the request. ``comes_in_crowds``: see ``CrowdRoute``.
     """
 
     method: str
@@ -119,6 +123,7 @@ class Operation:
     status: int = 200
     description: str = ""
     has_query: bool = False
+    comes_in_crowds: bool = False
 
     def __post_init__(self) -> None:
         if self.roles is not PUBLIC:
@@ -139,6 +144,8 @@ class Operation:
         """
         responses, extra = self.responses, self.extra
         route_class = APIRoute if self.has_query else BareRoute
+        if self.comes_in_crowds:
+            route_class = CrowdRoute
         if self.roles is not PUBLIC:
             if gate is None:
                 raise ValueError(f"{self.method} {self.path}: a gate is missing")

@@ -293,8 +293,8 @@ class _Routes:
     async def find_booking(self, request: Request) -> Response:
         customer_id = await self._admit_read(request)
         booking_id = _booking_id(request)
-        hold = await self._desk.claims.find_hold(hold_id_of(booking_id))
-        if hold is None or hold.booking is None or hold.held.customer_id != customer_id:
+        hold = await self._desk.claims.find_booking(booking_id)
+        if hold is None or hold.held.customer_id != customer_id:
             raise problem_of_rejection(Rejection.BOOKING_NOT_FOUND)
         facts = await self._desk.facts.facts(show_id_of(booking_id))
         return json_response(_booking_view(hold, facts, await self._payments_of([hold])))

@@ -23,7 +23,6 @@ from persistence.promo_codes import PromoCodes
 from persistence.show_terms import ShowTermsStore
 from reservation.faults import Fault
 from reservation.hold import Hold
-from reservation.ids import derive_payment_id
 from reservation.promo_codes import code_key
 from reservation.rejections import Rejection
 from serve_app.api.booking_schemas import CheckoutBody
@@ -72,7 +71,6 @@ class CheckoutCounter:
             Problem: every refusal and fault.
         """
         hold_id = hold.held.hold_id
-        known = await self.payments.find(derive_payment_id(hold_id, key))
         wanted = await self._wanted(hold, facts, body, key)
         try:
             outcome = await self.checkouts.open(wanted)
@@ -86,7 +84,7 @@ class CheckoutCounter:
             return Begun(view_of_free(outcome), address, hold.booking is not None)
         payment_id = outcome.stored.payment.payment_id
         view = view_of_payment(outcome.stored, outcome.client_data)
-        return Begun(view, f"{PAYMENTS}/{payment_id}", known is not None)
+        return Begun(view, f"{PAYMENTS}/{payment_id}", outcome.is_repeated)
 
     async def _wanted(
         self, hold: Hold, facts: ShowFacts, body: CheckoutBody, key: str

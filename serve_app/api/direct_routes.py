@@ -3,7 +3,8 @@
 Commands come by the thousand a second and have such addresses: ``/holds/{hold_id}/confirm``. The
 framework would find their route by trying one pattern after the other, and pass them through
 layers that have nothing to do for them; that costs more than most handlers. Here one look into a
-dictionary finds the handler.
+dictionary finds the handler. A few addresses without an id are found here, too, because they come
+in crowds (``CrowdRoute``).
 
 There is no second list of routes: the dictionary is made of those that the framework has. What a
 handler raises becomes a problem in the same place, and whatever is not found here, wrong methods
@@ -19,7 +20,7 @@ from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from reservation.faults import Fault
-from serve_app.api.api_document import BareRoute, Handler
+from serve_app.api.api_document import BareRoute, CrowdRoute, Handler
 from serve_app.api.problems import Problem, response_to
 
 _Key = tuple[str, str, str]
@@ -36,21 +37,30 @@ class DirectRoutes:
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
         self._handlers: dict[_Key, tuple[str, Handler]] = {}
+        self._named: dict[_Key, Handler] = {}
         for route in routes:
             if isinstance(route, BareRoute):
                 self._add(route)
 
     def _add(self, route: BareRoute) -> None:
         root, collection, name, verb = _parts_of(route.path)
-        if not root and name.startswith("{") and "{" not in collection + verb:
-            for method in route.methods or ():
+        if root or not name or "{" in collection + verb:
+            return
+        for method in route.methods or ():
+            if name.startswith("{"):
                 self._handlers[method, collection, verb] = (name[1:-1], route.handler)
+            elif isinstance(route, CrowdRoute) and not verb:
+                self._named[method, collection, name] = route.handler
 
     def finds(self, scope: Scope, path: str) -> bool:
         """Whether this request is answered here; ``path`` is its address in this application."""
         root, collection, claim_id, verb = _parts_of(path)
         if root or not claim_id:
             return False
+        named = None if verb else self._named.get((scope["method"], collection, claim_id))
+        if named is not None:
+            scope[_FOUND], scope["path_params"] = named, {}
+            return True
         found = self._handlers.get((scope["method"], collection, verb))
         if found is None:
             return False

@@ -22,6 +22,7 @@ from integrations.payments.provider_config import (
     RazorpayConfig,
     StripeConfig,
 )
+from integrations.payments.stripe_notices import EVENTS_WANTED
 from persistence.child_process import ChildProcess, EmbeddedServerError, own_identity
 from serve_app.house.data_directory import DataDirectory, write_private
 
@@ -141,7 +142,8 @@ class PaymentSandbox:
             if known["url"] != wanted[known["provider"]][0]:
                 self._control("DELETE", f"webhooks/{known['id']}", {})
         for provider, (url, secret) in wanted.items():
-            told = {"provider": provider, "url": url, "secrets": [secret]}
+            kinds = sorted(EVENTS_WANTED) if provider == "stripe" else ["*"]
+            told = {"provider": provider, "url": url, "secrets": [secret], "event_types": kinds}
             self._control("POST", "webhooks", told)
 
     def stop(self) -> None:

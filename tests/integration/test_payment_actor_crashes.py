@@ -165,7 +165,7 @@ async def given_up(house: CheckoutHouse, payment_ids: list[PaymentId]) -> None:
 
 # What is prepared, how it ends, and at least so many points where one can die on the way.
 STORIES: dict[str, tuple[Prepare, str, int]] = {
-    "paid in time": (paid, "places", 14),
+    "paid in time": (paid, "places", 10),
     "paid late": (paid_late, "places", 14),
     "paid for places that are gone": (paid_for_places_that_are_gone, "voided", 12),
     "booked and cancelled": (booked_and_cancelled, "cancelled", 2),

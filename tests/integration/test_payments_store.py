@@ -276,6 +276,22 @@ async def test_word_from_the_provider_wakes_a_payment_and_outdates_who_looked_be
     assert not await payments.wake(new_payment(2).payment_id)
 
 
+async def test_what_a_dead_incarnation_has_leased_is_free_for_the_next_one_at_once(
+    payments: Payments,
+) -> None:
+    for number in (1, 2, 3):
+        await begun(payments, new_payment(number))
+    (dead,) = await payments.lease_due("payments:1/dead", 1, LONG_MS)
+    await payments.lease_due("payments:10/other", 1, LONG_MS)
+    (mine,) = await payments.lease_due("payments:1/mine", 1, LONG_MS)
+    assert await payments.end_leases("payments:1", "payments:1/mine") == 1
+    assert await payments.save(dead.checkout, dead.checkout) is None, "it came back to life"
+    (taken,) = await payments.lease_due("payments:1/mine", 9, LONG_MS)
+    assert taken.payment.payment_id == dead.payment.payment_id
+    assert await payments.save(mine.checkout, mine.checkout) is not None
+    assert await payments.end_leases("payments:1", "payments:1/mine") == 0
+
+
 # -- saving ---------------------------------------------------------------------------------------
 
 
@@ -309,6 +325,33 @@ async def test_everything_a_step_learns_is_kept(payments: Payments) -> None:
     again = await payments.find(new_payment(1).payment_id)
     assert again is not None
     assert (again.charge_ref, again.last_error) == ("ch_1", None)
+
+
+async def test_what_is_refused_to_one_of_many_who_save_at_once_is_refused_to_him_alone(
+    payments: Payments,
+) -> None:
+    befores = []
+    for number in (1, 2, 3):
+        await begun(payments, new_payment(number))
+        befores.append(await read(payments, new_payment(number).payment_id))
+    states_after = (PaymentState.OPEN, PaymentState.BOOKED, PaymentState.OPEN)
+    saved = await asyncio.gather(
+        *(
+            payments.save(before, Checkout(replace(before.payment, state=state)))
+            for before, state in zip(befores, states_after, strict=True)
+        ),
+        return_exceptions=True,
+    )
+    assert isinstance(saved[0], Checkout)
+    assert isinstance(saved[1], asyncpg.PostgresError)
+    assert saved[1].sqlstate == "HF003"
+    assert isinstance(saved[2], Checkout)
+    found = await payments.find_each([before.payment.payment_id for before in befores])
+    assert [each and each.payment.state for each in found] == [
+        PaymentState.OPEN,
+        PaymentState.CREATED,
+        PaymentState.OPEN,
+    ]
 
 
 async def test_whoever_comes_second_changes_nothing(
@@ -575,6 +618,8 @@ async def test_money_is_changed_through_its_functions_only(
             "save_checkout('x', 1, 'x', '{}', '[]', false)",
             "wake_payment('x')",
             "take_webhooks(1, 1)",
+            "receive_webhooks('[]', '{}')",
+            "end_leases('x', 'x')",
             "keep_promo_use('x')",
             "advance_refund_job('x', 'x', 'x', 'x', 1, true, 1, NULL)",
         ):

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from persistence.payments import Payments
 from persistence.sessions import Pool, open_pool
 from persistence.shards import ShardMap
 from persistence.webhook_inbox import (
@@ -18,8 +19,10 @@ from persistence.webhook_inbox import (
     inbox_of,
 )
 from reservation.ids import PaymentId, logical_shard_of, show_id_of
+from reservation.payment import PaymentState
+from reservation.provider_view import ProviderState
 from tests.conftest import House
-from tests.support.stored_payments import new_payment
+from tests.support.stored_payments import AMOUNT_MINOR, begun, moved, new_payment, paid, read
 
 LONG_MS = 600_000
 PAYMENT_ID = new_payment(1).payment_id
@@ -75,6 +78,100 @@ async def test_a_notice_that_was_worked_on_is_still_known_when_it_is_sent_again(
     assert not await inbox.processed("stripe", "evt_unknown")
     assert not await inbox.receive(notice("evt_1"), b"")
     assert await keys(inbox) == []
+
+
+async def left(payments: Payments, payment_id: PaymentId = PAYMENT_ID) -> tuple[bool, int, int]:
+    payment = (await read(payments, payment_id)).payment
+    assert payment.due_at_ms is not None
+    return payment.is_noticed, payment.due_at_ms, payment.version
+
+
+async def test_a_notice_wakes_its_payment_and_then_needs_no_worker(
+    pool: Pool, inbox: WebhookInbox
+) -> None:
+    payments = Payments(pool)
+    await paid(payments, new_payment(1))
+    await moved(payments, PAYMENT_ID, due_at_ms=1 << 50)
+    assert await inbox.receive(notice("evt_1"), b"")
+    is_noticed, due_at_ms, version = await left(payments)
+    assert is_noticed
+    assert due_at_ms < 1 << 50
+    assert version == 3
+    assert await inbox.waiting() == WebhooksWaiting(0, None)
+    rested = await moved(payments, PAYMENT_ID, due_at_ms=1 << 50, is_noticed=False)
+    assert not await inbox.receive(notice("evt_1"), b"")
+    assert await read(payments, PAYMENT_ID) == rested, "it was played again"
+
+
+async def test_many_notices_of_a_payment_at_once_wake_it_once(
+    pool: Pool, inbox: WebhookInbox
+) -> None:
+    payments = Payments(pool)
+    for number in (1, 2):
+        await begun(payments, new_payment(number))
+        await moved(payments, new_payment(number).payment_id, state=PaymentState.OPEN)
+    other = new_payment(2).payment_id
+    told = [notice(f"evt_{n}") for n in range(5)] + [notice("evt_6")._replace(payment_id=other)]
+    news = await asyncio.gather(*(inbox.receive(each, b"") for each in [*told, *told]))
+    assert news.count(True) == 6
+    assert (await left(payments))[::2] == (True, 2)
+    assert (await left(payments, other))[::2] == (True, 2)
+
+
+async def test_of_a_payment_that_is_being_made_is_noted_that_there_is_news(
+    pool: Pool, inbox: WebhookInbox
+) -> None:
+    # Its provider is being asked at this moment. Without its answer, only a search finds it there.
+    payments = Payments(pool)
+    await begun(payments, new_payment(1, due_at_ms=1 << 50))
+    await inbox.receive(notice("evt_1"), b"")
+    assert await left(payments) == (True, 1 << 50, 1)
+
+
+AUTHORISED = {"state": PaymentState.AUTHORISED}
+TAKEN = {"state": PaymentState.CAPTURED, "captured_minor": AMOUNT_MINOR}
+
+
+@pytest.mark.parametrize(
+    ("row", "tells", "is_woken"),
+    [
+        ({"state": PaymentState.OPEN}, ProviderState.AUTHORISED, True),
+        ({"state": PaymentState.VOID_DUE}, ProviderState.AUTHORISED, True),
+        (AUTHORISED, ProviderState.AUTHORISED, False),
+        (AUTHORISED, ProviderState.CAPTURED, True),
+        (AUTHORISED, None, True),
+        (TAKEN, ProviderState.AUTHORISED, False),
+        (TAKEN, ProviderState.CAPTURED, False),
+        ({**TAKEN, "captured_minor": 1}, ProviderState.CAPTURED, True),
+        (TAKEN, None, True),
+    ],
+)
+async def test_a_notice_of_what_the_row_says_already_wakes_nobody(
+    pool: Pool,
+    inbox: WebhookInbox,
+    row: dict[str, object],
+    tells: ProviderState | None,
+    is_woken: bool,
+) -> None:
+    payments = Payments(pool)
+    await begun(payments, new_payment(1, due_at_ms=1 << 50))
+    await moved(payments, PAYMENT_ID, **row)
+    await inbox.receive(notice("evt_1")._replace(tells=tells), b"")
+    is_noticed, due_at_ms, version = await left(payments)
+    assert (is_noticed, due_at_ms < 1 << 50, version > 1) == (is_woken,) * 3
+    assert await inbox.waiting() == WebhooksWaiting(0, None)
+
+
+async def test_a_notice_that_the_database_refuses_does_not_take_others_with_it(
+    inbox: WebhookInbox,
+) -> None:
+    told = [notice("evt_1"), notice("evt_2")._replace(kind=""), notice("evt_3")]
+    news = await asyncio.gather(
+        *(inbox.receive(each, b"") for each in told), return_exceptions=True
+    )
+    assert news[::2] == [True, True]
+    assert isinstance(news[1], asyncpg.CheckViolationError)
+    assert sorted(await keys(inbox)) == ["evt_1", "evt_3"]
 
 
 async def test_two_workers_never_have_one_notice(inbox: WebhookInbox) -> None:

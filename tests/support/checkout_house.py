@@ -19,6 +19,7 @@ from typing import Any
 
 import asyncpg
 
+from actors.checkout_runner import LEASE_MS
 from actors.checkouts import Checkouts, CheckoutWanted, OpenedCheckout, PromoWanted
 from actors.clock import Clock
 from actors.naming import actor_name, placement_of_actor
@@ -160,16 +161,35 @@ class CheckoutHouse:
         stores: PaymentStores | None = None,
         gateways: dict[str, PaymentGateway] | None = None,
         refs: ShowRefs | None = None,
+        name: str | None = None,
+        lease_ms: int = LEASE_MS,
     ) -> PaymentActor:
-        """One more incarnation of the payment actor; nothing runs by itself."""
+        """One more payment actor, or one more incarnation of it; nothing runs by itself."""
         return PaymentActor(
-            f"payments:{next(_numbers)}",
+            name or f"payments:{next(_numbers)}",
             stores or self.stores,
             0,
             refs or self.refs,
             gateways or self.gateways,
+            lease_ms=lease_ms,
             draw=lambda: 0.0,
         )
+
+    @asynccontextmanager
+    async def database_away(self) -> AsyncIterator[None]:
+        """Nobody but a superuser is connected to the database, or can connect to it."""
+        name = await self._superuser.fetchval("SELECT current_database()")
+        await self._superuser.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0")
+        await self._superuser.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = $1 AND usename = $2",
+            name,
+            APPLICATION_ROLE,
+        )
+        try:
+            yield
+        finally:
+            await self._superuser.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
 
     # -- the customers ------------------------------------------------------------------------
 
@@ -349,10 +369,16 @@ class CheckoutHouse:
         while await self.show_refunds("tests", self.refs, 100).work():
             pass
 
-    async def settle(self, payment_ids: Sequence[PaymentId], *, hours: int = 3) -> None:
+    async def settle(
+        self,
+        payment_ids: Sequence[PaymentId],
+        *,
+        hours: int = 3,
+        actor: PaymentActor | None = None,
+    ) -> None:
         """Let all come to an end: everybody does his work, and time passes."""
         for _ in range(hours * 12):
-            await self.work()
+            await self.work(actor)
             if all(await asyncio.gather(*(self._is_over(each) for each in payment_ids))):
                 return
             await self.advance(5 * MINUTE_MS)

@@ -188,12 +188,17 @@ class Broken(AssertionError):
 
 @dataclass
 class Model:
-    """All worlds that one beginning leads to."""
+    """All worlds that one beginning leads to.
+
+    Shapes:
+        capture_tells: who captures is told how the payment is by then; else he has to ask.
+    """
 
     saga: Saga = field(default_factory=Saga)
     again_answer: str = "same_price"
     amount_at_provider: int = AMOUNT
     is_automatic: bool = False
+    capture_tells: bool = True
 
     def __post_init__(self) -> None:
         self._number: dict[Checkout, int] = {}
@@ -442,6 +447,8 @@ class Model:
                     world = world._replace(provider=captured)
                 elif provider.state != "captured":
                     return world, (_refused,)
+                if self.capture_tells and not _given_back(world.provider):
+                    return world, (self.saga.provider_says, self._seen(world.provider), None)
                 return world, (learn_notice,)
             case VoidAtProvider():
                 if provider.state == "captured":

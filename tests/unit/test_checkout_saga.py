@@ -37,6 +37,7 @@ from reservation.checkout_provider import (
     REGRESS_BELIEVED_AFTER_MS,
     learn_absent,
     learn_create_refused,
+    learn_made,
     learn_provider,
     learn_refund_answer,
     learn_refund_requested,
@@ -193,6 +194,15 @@ def test_a_refund_that_was_asked_for_is_looked_up_before_it_is_asked_for_again()
     absent = learn_provider(asked, Seen("captured", 1_000), [], 6).checkout
     assert absent.refunds == (replace(REFUND_1, first_asked_at_ms=5),)
     assert absent.refunds[0].key == f"rf:{REFUND_1.refund_id}"
+
+
+def test_what_a_provider_has_made_is_open_and_word_that_came_since_is_still_news() -> None:
+    made = learn_made(Checkout(CREATED), Seen("open"), 10).checkout.payment
+    assert (made.state, made.provider_ref, made.is_noticed) == (PaymentState.OPEN, "pi_1", False)
+    assert decide_step(Checkout(made), 10) == Wait(made.due_at_ms or 0)
+    noticed = learn_made(Checkout(replace(CREATED, is_noticed=True)), Seen("open"), 10).checkout
+    assert (noticed.payment.state, noticed.payment.provider_ref) == (PaymentState.OPEN, "pi_1")
+    assert decide_step(noticed, 10) == FETCH
 
 
 # -- what is learned of the show ---------------------------------------------------------------

@@ -34,8 +34,9 @@ QUIET = Left(faults=0, failures=0, give_ups=0, show_cancels=0)
 # -- the saga holds -----------------------------------------------------------------------------
 
 
-def test_reserved_money_and_places_change_hands_together_or_not_at_all() -> None:
-    model = Model()
+@pytest.mark.parametrize("capture_tells", [False, True])
+def test_reserved_money_and_places_change_hands_together_or_not_at_all(capture_tells: bool) -> None:
+    model = Model(capture_tells=capture_tells)
     assert model.explore(Left(faults=1)) > 20_000
     # No money moves unless there is a booking: nothing ever has to be refunded but a booking.
     assert model.ends == {BOOKED, NOTHING, CANCELLED}

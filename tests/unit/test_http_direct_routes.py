@@ -244,6 +244,21 @@ async def test_an_address_of_another_form_is_left_to_the_framework(path: str) ->
     assert direct.finds({"type": "http", "method": "GET"}, "/holds/h7")
 
 
+async def test_an_address_without_an_id_is_found_only_where_it_comes_in_crowds() -> None:
+    app = make_app()
+    replace(operation("POST", "/webhooks/stripe"), comes_in_crowds=True).add_to(app, listing)
+    operation("POST", "/sessions/refresh").add_to(app, listing)
+    assert app.takes({"type": "http", "method": "POST"}, "/webhooks/stripe")
+    for method, path in (
+        ("GET", "/webhooks/stripe"),
+        ("POST", "/webhooks/other"),
+        ("POST", "/webhooks/stripe/x"),
+        ("POST", "/sessions/refresh"),
+    ):
+        assert not app.takes({"type": "http", "method": method}, path)
+    assert (await ask(app, "POST", "/webhooks/stripe")).text == "list"
+
+
 @pytest.fixture
 def hosted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that hosts the application, as a replica does."""

@@ -16,7 +16,7 @@ import pytest
 import razorpay
 from stripe import WebhookSignature
 
-from integrations.payments.payment_gateway import Notice, NoticeRefused
+from integrations.payments.payment_gateway import Notice, NoticeRefused, ProviderState
 from integrations.payments.razorpay_notices import is_checkout_answer, read_razorpay_notice
 from integrations.payments.signed_body import MAX_BODY_BYTES
 from integrations.payments.stripe_notices import TOLERANCE_MS, read_stripe_notice
@@ -113,6 +113,7 @@ def test_a_notice_of_stripe_says_what_happened_to_which_payment() -> None:
         payment_id=PAYMENT_ID,
         created_at_ms=NOW_MS - 60_000,
         is_live=False,
+        tells=ProviderState.CAPTURED,
     )
 
 

@@ -100,6 +100,7 @@ def _webhook(provider: str, header: str) -> Operation:
             **problems("webhook_refused", "overloaded", "not_done", "outcome_unknown"),
         },
         extra={"requestBody": _WEBHOOK_BODY},
+        comes_in_crowds=True,
     )
 
 

@@ -39,8 +39,16 @@ class OwnPayments:
 
     async def find_all(self, names: Iterable[str]) -> dict[str, StoredPayment]:
         """Those payments among these names that are there: ``counter`` is none, for example."""
-        wanted = {PaymentId(name) for name in names if is_payment_id(name)}
-        found = await asyncio.gather(*map(self.find, wanted))
+        wanted: dict[int, set[PaymentId]] = {}
+        for name in names:
+            if is_payment_id(name):
+                payment_id = PaymentId(name)
+                database = self._shards.database_of(show_id_of(payment_id))
+                wanted.setdefault(database, set()).add(payment_id)
+        pages = await asyncio.gather(
+            *(self._stores[database].find_each([*ids]) for database, ids in wanted.items())
+        )
+        found = (stored for page in pages for stored in page)
         return {stored.payment.payment_id: stored for stored in found if stored is not None}
 
     async def probe(self) -> None:
