@@ -99,13 +99,18 @@ class BareRoute(APIRoute):
         return super().matches(scope)
 
 
+class DirectRoute(BareRoute):
+    """A route that is reached the short way though its address has no id (``direct_routes``)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One route: its address, whom it is for, and what is said about it.
 
     ``roles`` must be said: a route is for certain roles, for ``SIGNED_IN`` or for ``PUBLIC``. What
     a gate answers to others need not be among ``responses``. ``has_query`` says that the handler
-    takes a model of its query beside the request.
+    takes a model of its query beside the request. ``is_direct`` is for those who come in crowds to
+    an address without an id; what their handler waits for has a bound of its own.
     """
 
     method: str
@@ -119,8 +124,11 @@ class Operation:
     status: int = 200
     description: str = ""
     has_query: bool = False
+    is_direct: bool = False
 
     def __post_init__(self) -> None:
+        if self.is_direct and (self.has_query or "{" in self.path):
+            raise ValueError(f"{self.method} {self.path}: this cannot be reached the short way")
         if self.roles is not PUBLIC:
             is_set_of_roles = isinstance(self.roles, frozenset) and self.roles <= SIGNED_IN
             if not self.roles or not is_set_of_roles:
@@ -138,7 +146,7 @@ class Operation:
             ValueError: the route is not public and there is no gate.
         """
         responses, extra = self.responses, self.extra
-        route_class = APIRoute if self.has_query else BareRoute
+        route_class = _class_of(self)
         if self.roles is not PUBLIC:
             if gate is None:
                 raise ValueError(f"{self.method} {self.path}: a gate is missing")
@@ -163,6 +171,12 @@ class Operation:
             openapi_extra=extra,
             route_class_override=route_class,
         )
+
+
+def _class_of(operation: Operation) -> type[APIRoute]:
+    if operation.has_query:
+        return APIRoute
+    return DirectRoute if operation.is_direct else BareRoute
 
 
 def _guarded(handler: Handler, gate: Gate, roles: frozenset[Role]) -> Handler:
