@@ -32,6 +32,7 @@ from reservation.seating_plan import SeatingPlan
 from reservation.show import Placement
 from serve_app.access.access_tokens import TokenVerifier
 from serve_app.api import serve_headers, show_facts
+from serve_app.api.account.application import build_account_api
 from serve_app.api.api_document import BareRoute, Operation
 from serve_app.api.body_guard import BodyGuard
 from serve_app.api.booking_schemas import HOLD_NAMED, LABEL_LENGTH_MAX
@@ -59,6 +60,12 @@ class NoDesk:
 @asynccontextmanager
 async def open_no_desk() -> AsyncIterator[NoDesk]:
     yield NoDesk()
+
+
+@asynccontextmanager
+async def never_open_a_desk() -> AsyncIterator[Any]:
+    raise AssertionError("this application is never started")
+    yield
 
 
 class Gateway:
@@ -252,6 +259,23 @@ async def test_an_address_of_another_form_is_left_to_the_framework(path: str) ->
     direct = DirectRoutes(routes)
     assert not direct.finds({"type": "http", "method": "GET"}, path)
     assert direct.finds({"type": "http", "method": "GET"}, "/holds/h7")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "takes"),
+    [
+        ("POST", "/sessions", True),
+        ("GET", "/sessions", False),
+        ("POST", "/sessions/refresh", False),
+        ("POST", "/accounts", False),
+        ("DELETE", "/sessions/current", True),
+    ],
+)
+def test_of_the_account_application_only_logins_are_crowds(
+    method: str, path: str, takes: bool
+) -> None:
+    app = build_account_api(never_open_a_desk, gate=open_gate(), body_bytes_max=100)
+    assert app.takes({"type": "http", "method": method}, path) is takes
 
 
 @pytest.mark.parametrize("other", [{"has_query": True}, {"path": "/crowds/{crowd_id}"}])
