@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+
+log = logging.getLogger(__name__)
+
+_AUTOGROUP = Path("/proc/self/autogroup")
+_AUTOGROUP_TRIES = 20
+_AUTOGROUP_TRY_AGAIN_S = 0.05
 
 
 class ProcessLook(NamedTuple):
@@ -54,10 +62,19 @@ def process_id() -> int:
 
 
 def give_way(priority: int) -> None:
-    """Let all threads that this process has now run after those of a lower number.
+    """Let this process, and all threads that it has now, run after those of a lower number.
 
-    Those that they start inherit it. A system that forbids it leaves the process as it is.
+    Those that they start inherit it. Where Linux groups the processes of each session, it divides
+    the processor among the groups first, and a priority counts only inside its group: what this
+    process uses would be charged to all of its session. Hence a session of its own, whose group
+    has that priority.
+
+    A system that forbids some of it is obeyed, with a line in the log.
     """
+    try:
+        _form_own_group(priority)
+    except OSError as error:
+        log.warning("a process that should give way shares its group with others: %s", error)
     threads = Path("/proc/self/task")
     # Linux gives each thread a priority of its own.
     numbers = [int(each.name) for each in threads.iterdir()] if threads.exists() else [0]
@@ -65,6 +82,25 @@ def give_way(priority: int) -> None:
         # A thread may have ended since.
         with suppress(ProcessLookupError, PermissionError):
             os.setpriority(os.PRIO_PROCESS, number, priority)
+
+
+def _form_own_group(priority: int) -> None:
+    if not _AUTOGROUP.exists():
+        return
+    if os.getsid(0) != os.getpid():
+        if os.getpgrp() == os.getpid():
+            # Who leads others may not leave the session: let somebody else lead for a moment.
+            os.setpgid(0, os.getpgid(os.getppid()))
+        os.setsid()
+    for attempt in range(1, _AUTOGROUP_TRIES + 1):
+        try:
+            _AUTOGROUP.write_text(str(priority))
+            return
+        except BlockingIOError:
+            # All users of a machine together may change ten groups a second.
+            if attempt == _AUTOGROUP_TRIES:
+                raise
+            time.sleep(_AUTOGROUP_TRY_AGAIN_S)
 
 
 def private_bytes() -> int:

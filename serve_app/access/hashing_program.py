@@ -18,12 +18,20 @@ Hence a session of its own, whose group is low, and a policy below all prioritie
 that do not group. It rests after each hash, because a core that computes hashes makes its
 neighbour slower at whatever priority: they share caches and memory.
 
+On a machine of few cores all such programs together compute and rest as one, in turns. A core that
+is never quite idle takes over nothing of what waits at the others, so while every core has a hash
+to compute, however low, some of those who buy wait for longer than the hash takes away. What they
+agree on is a lock of the kernel's on this very file, which needs nobody to keep it and ends with
+whoever holds it. Who does not get his turn in time goes without, lest a program that was stopped
+in the middle keep everybody out.
+
 Only argon2 and the standard library are used: this file runs where no package of ours can be
 imported, and nothing that the owner knows is in its arguments or its environment.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -34,7 +42,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - not on every system.
+    fcntl = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from argon2 import PasswordHasher
 
 MEMORY_KIB = 19_456
@@ -45,6 +60,12 @@ LENGTH = struct.Struct("!I")
 REST_TO_WORK = 1.0
 """So long it rests after a hash, in the time that the hash took: at most half a core is used."""
 
+FEW_CORES = 4
+"""On so many, hashes are computed one after the other, whoever asks for them."""
+
+TURN_WAIT_S_MAX = 2.0
+
+_TURN_POLL_S = 0.005
 _LOWEST_PRIORITY = 19
 _AUTOGROUP = Path("/proc/self/autogroup")
 _TRIES = 20
@@ -66,10 +87,30 @@ def main() -> int:
     with socket.socket(fileno=os.dup(sys.stdin.fileno())) as owner:
         owner.setblocking(True)
         while (request := _receive(owner)) is not None:
-            begun = time.monotonic()
-            _send(owner, _answer(argon2, request))
-            time.sleep(REST_TO_WORK * (time.monotonic() - begun))
+            with turn():
+                begun = time.monotonic()
+                _send(owner, _answer(argon2, request))
+                time.sleep(REST_TO_WORK * (time.monotonic() - begun))
     return 0
+
+
+@contextlib.contextmanager
+def turn(file: Path = Path(__file__), cores: int | None = os.cpu_count()) -> Iterator[None]:
+    """While no other such program of this machine computes or rests; see the module's docstring."""
+    if fcntl is None or (cores or 1) > FEW_CORES:
+        yield
+        return
+    with file.open("rb") as lock:
+        given_up_at = time.monotonic() + TURN_WAIT_S_MAX
+        while time.monotonic() < given_up_at:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                time.sleep(_TURN_POLL_S)
+        yield
+    # The kernel hands a lock to nobody: whoever asks again at once would have it again.
+    time.sleep(2 * _TURN_POLL_S)
 
 
 def give_way() -> None:

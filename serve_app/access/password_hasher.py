@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import secrets
 import time
 import unicodedata
@@ -24,12 +25,17 @@ from reservation.faults import NotDone
 from serve_app.access.hashing_process import HashingProcess
 from serve_app.access.hashing_program import LANES, MEMORY_KIB, PASSES
 
+log = logging.getLogger(__name__)
+
 WAITING_MAX = 100
 WAIT_MAX_S = 15.0
 """Longer than that nobody should wait: the line is shorter when a turn takes long."""
 
 PASSWORD_LENGTH_MAX = 128
 """Characters. Longer ones would let a stranger choose how long a hash takes."""
+
+REFUSALS_SAID_EVERY_S = 10.0
+"""A flood of logins must not become a flood of log lines, which cost more than the refusals."""
 
 _BUSY_RETRY_MS = 2_000
 _NEWS_SHARE = 0.1
@@ -85,6 +91,8 @@ class PasswordHasher:
         self._under_way = 0
         self._under_way_max = 1 + waiting_max
         self._turn_s = 0.0
+        self._refused = 0
+        self._refusals_said_at_s = -REFUSALS_SAID_EVERY_S
         # Lets those who wait in, in the order in which they came.
         self._line = asyncio.Lock()
         self._nobodys = _hash_of_nobody()
@@ -107,6 +115,7 @@ class PasswordHasher:
         """
         wait_s = self._under_way * self._turn_s
         if self._under_way == self._under_way_max or wait_s > WAIT_MAX_S:
+            self._note_refusal()
             half_ms = int(wait_s * 1_000 / 2)
             raise TooManyPasswords(
                 "too many passwords wait", retry_after_ms=max(_BUSY_RETRY_MS, half_ms)
@@ -138,6 +147,17 @@ class PasswordHasher:
                 # A client that hangs up and comes again must not get more time than one that
                 # waits, so the turn lasts until the hash is there.
                 turn.computing.add_done_callback(end)
+
+    def _note_refusal(self) -> None:
+        self._refused += 1
+        now_s = time.monotonic()
+        if now_s - self._refusals_said_at_s >= REFUSALS_SAID_EVERY_S:
+            log.warning(
+                "%d passwords wait; told to come again since this was said last: %d",
+                self._under_way,
+                self._refused,
+            )
+            self._refused, self._refusals_said_at_s = 0, now_s
 
     async def hash(self, password: str) -> str:
         """What to store for a password, salted.

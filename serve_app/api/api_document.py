@@ -100,7 +100,9 @@ class BareRoute(APIRoute):
 
 
 class CrowdRoute(BareRoute):
-    """One that comes in crowds, and is hurried although there is no id in its address."""
+    """One that comes in crowds, and takes the short way though its address has no id
+    (``direct_routes``).
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,8 @@ class Operation:
 
     ``roles`` must be said: a route is for certain roles, for ``SIGNED_IN`` or for ``PUBLIC``. What
     a gate answers to others need not be among ``responses``. ``has_query`` says that the handler
-    takes a model of its query beside the request. ``comes_in_crowds``: see ``CrowdRoute``.
+    takes a model of its query beside the request. ``comes_in_crowds``: see ``CrowdRoute``; what the
+    handler of such a route waits for has a bound of its own.
     """
 
     method: str
@@ -126,6 +129,8 @@ class Operation:
     comes_in_crowds: bool = False
 
     def __post_init__(self) -> None:
+        if self.comes_in_crowds and (self.has_query or "{" in self.path):
+            raise ValueError(f"{self.method} {self.path}: this cannot be reached the short way")
         if self.roles is not PUBLIC:
             is_set_of_roles = isinstance(self.roles, frozenset) and self.roles <= SIGNED_IN
             if not self.roles or not is_set_of_roles:
@@ -143,9 +148,7 @@ class Operation:
             ValueError: the route is not public and there is no gate.
         """
         responses, extra = self.responses, self.extra
-        route_class = APIRoute if self.has_query else BareRoute
-        if self.comes_in_crowds:
-            route_class = CrowdRoute
+        route_class = _class_of(self)
         if self.roles is not PUBLIC:
             if gate is None:
                 raise ValueError(f"{self.method} {self.path}: a gate is missing")
@@ -170,6 +173,12 @@ class Operation:
             openapi_extra=extra,
             route_class_override=route_class,
         )
+
+
+def _class_of(operation: Operation) -> type[APIRoute]:
+    if operation.has_query:
+        return APIRoute
+    return CrowdRoute if operation.comes_in_crowds else BareRoute
 
 
 def _guarded(handler: Handler, gate: Gate, roles: frozenset[Role]) -> Handler:

@@ -1,10 +1,12 @@
-"""The handlers of addresses with one id in the second place, found without trying patterns.
+"""The handlers of those who come in crowds, found without trying patterns.
 
-Commands come by the thousand a second and have such addresses: ``/holds/{hold_id}/confirm``. The
-framework would find their route by trying one pattern after the other, and pass them through
-layers that have nothing to do for them; that costs more than most handlers. Here one look into a
-dictionary finds the handler. A few addresses without an id are found here, too, because they come
-in crowds (``CrowdRoute``).
+Commands come by the thousand a second and have one id in the second place of their addresses:
+``/holds/{hold_id}/confirm``. The framework would find their route by trying one pattern after the
+other, and pass them through layers that have nothing to do for them; that costs more than most
+handlers. Here one look into a dictionary finds the handler.
+
+Logins and the notices of payment providers come in crowds too, and every moment spent on them is
+taken from those who buy. A route without an id can ask to be found here (``CrowdRoute``).
 
 There is no second list of routes: the dictionary is made of those that the framework has. What a
 handler raises becomes a problem in the same place, and whatever is not found here, wrong methods
@@ -37,30 +39,30 @@ class DirectRoutes:
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
         self._handlers: dict[_Key, tuple[str, Handler]] = {}
-        self._named: dict[_Key, Handler] = {}
+        self._without_id: dict[tuple[str, str], Handler] = {}
         for route in routes:
             if isinstance(route, BareRoute):
                 self._add(route)
 
     def _add(self, route: BareRoute) -> None:
-        root, collection, name, verb = _parts_of(route.path)
-        if root or not name or "{" in collection + verb:
+        if isinstance(route, CrowdRoute):
+            for method in route.methods or ():
+                self._without_id[method, route.path] = route.handler
             return
-        for method in route.methods or ():
-            if name.startswith("{"):
+        root, collection, name, verb = _parts_of(route.path)
+        if not root and name.startswith("{") and "{" not in collection + verb:
+            for method in route.methods or ():
                 self._handlers[method, collection, verb] = (name[1:-1], route.handler)
-            elif isinstance(route, CrowdRoute) and not verb:
-                self._named[method, collection, name] = route.handler
 
     def finds(self, scope: Scope, path: str) -> bool:
         """Whether this request is answered here; ``path`` is its address in this application."""
+        handler = self._without_id.get((scope["method"], path))
+        if handler is not None:
+            scope[_FOUND], scope["path_params"] = handler, {}
+            return True
         root, collection, claim_id, verb = _parts_of(path)
         if root or not claim_id:
             return False
-        named = None if verb else self._named.get((scope["method"], collection, claim_id))
-        if named is not None:
-            scope[_FOUND], scope["path_params"] = named, {}
-            return True
         found = self._handlers.get((scope["method"], collection, verb))
         if found is None:
             return False

@@ -1,11 +1,11 @@
 """What Ray Serve is shown of a request: only what is its affair.
 
-*Commands go around Serve.* Between the server of a replica and the application, Serve names each
-request for its metrics, makes a context for it, counts it and looks after it; for a hold that costs
-as much as everything else in the replica. Of that, commands need the count. So a request that the
-application of this very process can answer the short way (``short_way``) goes to it at once, as
-long as not too many are under way; beyond that it is for Serve to say no. A replica that is stopped
-waits for them all the same: its server does, before Serve ends the process.
+*Commands and logins go around Serve.* Between the server of a replica and the application, Serve
+names each request for its metrics, makes a context for it, counts it and looks after it; for a hold
+that costs as much as everything else in the replica. Of that, commands need the count. So a request
+that the application of this very process can answer the short way (``short_way``) goes to it at
+once, as long as not too many are under way; beyond that it is for Serve to say no. A replica that
+is stopped waits for them all the same: its server does, before Serve ends the process.
 
 *The headers of all others go around Serve.* It lets any client set a request's time-out, turn off
 its watch for hang-ups, or choose a model by headers, and it decodes these headers before an

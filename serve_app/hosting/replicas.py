@@ -30,7 +30,8 @@ STOP_TIMEOUT_S = 10
 """For requests under way; an actor answers or gives up within its own deadline before that."""
 
 GIVING_WAY = 10
-"""A priority: about a tenth of the time of a process that does not give way, when both want it."""
+"""A priority: about a tenth of the time of what does not give way, when both want it. No lower:
+fresh tokens for those who buy come from there too."""
 
 
 def host(

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -37,6 +38,9 @@ async def own():
 
 asyncio.run(own())
 """
+
+FEW_CORES, MANY_CORES = hashing_program.FEW_CORES, hashing_program.FEW_CORES + 1
+A_MOMENT_S = 0.1
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc here")
 
@@ -92,6 +96,42 @@ def test_where_it_cannot_give_way_it_says_so_and_works_all_the_same(
     with caplog.at_level(logging.WARNING):
         hashing_program.give_way()
     assert len(caplog.records) == (3 if sys.platform == "linux" else 2)
+
+
+def _in_two_turns(file: Path, cores: int) -> list[str]:
+    """What happens when a second program wants its turn while the first has it."""
+    happened: list[str] = []
+
+    def come_second() -> None:
+        with hashing_program.turn(file, cores):
+            happened.append("the second has its turn")
+
+    second = threading.Thread(target=come_second)
+    with hashing_program.turn(file, cores):
+        second.start()
+        time.sleep(A_MOMENT_S)
+        happened.append("the first is done")
+    second.join()
+    return happened
+
+
+@on_linux
+@pytest.mark.parametrize("cores", [FEW_CORES, MANY_CORES])
+def test_on_few_cores_programs_compute_in_turns(tmp_path: Path, cores: int) -> None:
+    file = tmp_path / "program"
+    file.touch()
+    in_turns = ["the first is done", "the second has its turn"]
+    assert _in_two_turns(file, cores) == (in_turns if cores == FEW_CORES else in_turns[::-1])
+
+
+@on_linux
+def test_nobody_is_kept_out_by_a_program_that_does_not_end_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "program"
+    file.touch()
+    monkeypatch.setattr(hashing_program, "TURN_WAIT_S_MAX", A_MOMENT_S / 10)
+    assert _in_two_turns(file, FEW_CORES)[0] == "the second has its turn"
 
 
 @pytest.mark.parametrize("what", ["idle", "busy"])

@@ -32,6 +32,7 @@ from reservation.seating_plan import SeatingPlan
 from reservation.show import Placement
 from serve_app.access.access_tokens import TokenVerifier
 from serve_app.api import serve_headers, show_facts
+from serve_app.api.account.application import build_account_api
 from serve_app.api.api_document import BareRoute, Operation
 from serve_app.api.body_guard import BodyGuard
 from serve_app.api.booking_schemas import HOLD_NAMED, LABEL_LENGTH_MAX
@@ -59,6 +60,12 @@ class NoDesk:
 @asynccontextmanager
 async def open_no_desk() -> AsyncIterator[NoDesk]:
     yield NoDesk()
+
+
+@asynccontextmanager
+async def never_open_a_desk() -> AsyncIterator[Any]:
+    raise AssertionError("this application is never started")
+    yield
 
 
 class Gateway:
@@ -98,6 +105,11 @@ async def listing(request: Request) -> Response:
     return Response("list")
 
 
+async def crowd(request: Request) -> Response:
+    assert request.path_params == {}
+    return Response("one of many")
+
+
 def operation(method: str, path: str) -> Operation:
     return Operation(method, path, tag="t", summary="s", roles=PUBLIC, responses={}, extra={})
 
@@ -131,6 +143,7 @@ def make_app() -> Api:
     operation("POST", "/holds/{hold_id}/confirm").add_to(app, confirm)
     operation("GET", "/holds/{hold_id}").add_to(app, find)
     operation("GET", "/holds").add_to(app, listing)
+    replace(operation("POST", "/crowds"), comes_in_crowds=True).add_to(app, crowd)
     gate = open_gate()
     replace(operation("GET", "/mine/{hold_id}"), roles=ADMIN_ONLY).add_to(app, mine, gate)
     admins_query = replace(operation("GET", "/sizes"), roles=ADMIN_ONLY, has_query=True)
@@ -161,6 +174,9 @@ async def ask(
         ("GET", "/holds/a", 200),
         ("GET", "/holds/a%20b", 200),
         ("GET", "/holds", 200),
+        ("POST", "/crowds", 200),
+        ("GET", "/crowds", 405),
+        ("POST", "/crowds/", 404),
         ("GET", "/healthz", 200),
         ("GET", "/openapi.json", 200),
         ("GET", "/holds/problem", 503),
@@ -226,12 +242,13 @@ async def refuse(self: FastAPI, scope: Scope, receive: Receive, send: Send) -> N
     raise AssertionError("the framework was asked")
 
 
-async def test_an_address_with_an_id_never_reaches_the_framework(
+async def test_an_address_with_an_id_or_for_crowds_never_reaches_the_framework(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     app = make_app()
     monkeypatch.setattr(FastAPI, "__call__", refuse)
     assert (await ask(app, "GET", "/holds/h7")).text == "h7"
+    assert (await ask(app, "POST", "/crowds")).text == "one of many"
     with pytest.raises(AssertionError, match="the framework was asked"):
         await ask(app, "GET", "/holds")
 
@@ -259,6 +276,31 @@ async def test_an_address_without_an_id_is_found_only_where_it_comes_in_crowds()
     assert (await ask(app, "POST", "/webhooks/stripe")).text == "list"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "takes"),
+    [
+        ("POST", "/sessions", True),
+        ("GET", "/sessions", False),
+        ("POST", "/sessions/refresh", False),
+        ("POST", "/accounts", False),
+        ("DELETE", "/sessions/current", True),
+    ],
+)
+def test_of_the_account_application_only_logins_are_crowds(
+    method: str, path: str, takes: bool
+) -> None:
+    app = build_account_api(never_open_a_desk, gate=open_gate(), body_bytes_max=100)
+    assert app.takes({"type": "http", "method": method}, path) is takes
+
+
+@pytest.mark.parametrize("other", [{"has_query": True}, {"path": "/crowds/{crowd_id}"}])
+def test_what_the_framework_has_to_read_cannot_be_reached_the_short_way(
+    other: dict[str, Any],
+) -> None:
+    with pytest.raises(ValueError, match="the short way"):
+        replace(operation("POST", "/crowds"), comes_in_crowds=True, **other)
+
+
 @pytest.fixture
 def hosted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that hosts the application, as a replica does."""
@@ -284,14 +326,17 @@ async def ask_replica(serve: Serve, method: str, path: str) -> httpx.Response:
 
 
 @pytest.mark.usefixtures("hosted")
-async def test_a_command_goes_around_serve_and_nothing_else_does() -> None:
+async def test_commands_and_crowds_go_around_serve_and_nothing_else_does() -> None:
     serve = Serve()
     answer = await ask_replica(serve, "POST", f"{ROOT}/holds/h7/confirm")
     assert (answer.text, serve.paths) == ("h7", [])
+    assert (await ask_replica(serve, "POST", f"{ROOT}/crowds")).text == "one of many"
+    assert serve.paths == []
     assert len(answer.headers.get_list("x-request-id")) == 1
     assert answer.headers["x-content-type-options"] == "nosniff"
     others = [
         ("GET", f"{ROOT}/holds"),
+        ("GET", f"{ROOT}/crowds"),
         ("GET", f"{ROOT}/healthz"),
         ("DELETE", f"{ROOT}/holds/h7"),
         ("GET", f"{ROOT}x/holds/h7"),

@@ -15,6 +15,7 @@ import pytest
 from serve_app.access.hashing_process import HashingFailed
 from serve_app.access.password_hasher import (
     PASSWORD_LENGTH_MAX,
+    REFUSALS_SAID_EVERY_S,
     WAIT_MAX_S,
     PasswordHasher,
     TooManyPasswords,
@@ -123,6 +124,27 @@ async def test_who_comes_when_the_line_is_full_is_sent_away() -> None:
         assert refused.value.retry_after_ms >= 1_000
     assert await asyncio.gather(*waiting) == [Verdict(False)] * 3
     assert await hasher.verify(await hasher.hash(PASSWORD), PASSWORD) == Verdict(True)
+    hasher.close()
+
+
+@stops_processes
+async def test_a_crowd_that_is_sent_away_is_one_line_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hasher = PasswordHasher(waiting_max=0)
+    await hasher.start()
+    with stopped(hasher):
+        waiting = asyncio.ensure_future(hasher.verify(None, PASSWORD))
+        await asyncio.sleep(0)
+        for _ in range(50):
+            with pytest.raises(TooManyPasswords):
+                await hasher.hash(PASSWORD)
+        assert len(caplog.records) == 1
+        hasher._refusals_said_at_s -= REFUSALS_SAID_EVERY_S
+        with pytest.raises(TooManyPasswords):
+            await hasher.hash(PASSWORD)
+    assert [record.getMessage().rpartition(" ")[2] for record in caplog.records] == ["1", "50"]
+    assert await waiting == Verdict(False)
     hasher.close()
 
 

@@ -156,6 +156,7 @@ LOG_IN = Operation(
         **problems(*_BODY, "login_failed", "account_disabled", *_STORING),
     },
     extra=_extra(request_body=body(schemas.LoginBody)),
+    comes_in_crowds=True,
 )
 
 REFRESH = Operation(

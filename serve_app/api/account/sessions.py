@@ -17,6 +17,7 @@ from integrations.mail.mailbox import is_address
 from persistence.account_registry import AccountRow, AccountState
 from persistence.login_sessions import RefreshRefused
 from reservation.ids import SessionId
+from serve_app.access.password_hasher import TooManyPasswords
 from serve_app.api.account.desk import AccountDesk
 from serve_app.api.account.letter_box import LetterBox
 from serve_app.api.account.schemas import LOGIN, PASSWORD, REFRESH
@@ -31,7 +32,7 @@ from serve_app.api.account.tokens import (
 from serve_app.api.edge import idempotency_key_of, json_response
 from serve_app.api.instants import write_instant
 from serve_app.api.limits import RequestLimits, Rule
-from serve_app.api.problems import Problem
+from serve_app.api.problems import Problem, problem_of_fault
 from serve_app.api.strict_json import read_json, read_nothing, validated
 
 log = logging.getLogger(__name__)
@@ -50,11 +51,15 @@ class SessionRoutes:
         body = validated(LOGIN, read_json(request.scope))
         await self._limits.admit(request.scope, Rule.LOGIN, body.email)
         desk = self._desk()
-        # In this order, so that those who wait hold no connection to the database.
-        async with desk.hasher.turn() as turn:
-            account = await _find(desk, body.email)
-            stored = None if account is None else account.password_hash
-            verdict = await turn.verify(stored, body.password)
+        try:
+            # In this order, so that those who wait hold no connection to the database.
+            async with desk.hasher.turn() as turn:
+                account = await _find(desk, body.email)
+                stored = None if account is None else account.password_hash
+                verdict = await turn.verify(stored, body.password)
+        except TooManyPasswords as refused:
+            # Said by the hasher, now and then, for all of them.
+            raise problem_of_fault(refused) from None
         if account is None or stored is None or not verdict.is_right:
             raise _login_failed()
         if account.state is not AccountState.ACTIVE:
