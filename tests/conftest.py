@@ -34,7 +34,7 @@ import serve_app
 from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.migrate import ensure_application_role, migrate
 from reservation.access import HOUSE_TENANT
-from tests.support.quick_postgres import COPIED, quick_postgres
+from tests.support.quick_postgres import copy_of, quick_postgres
 
 if TYPE_CHECKING:
     from tests.support.ray_house import RayHouse
@@ -104,7 +104,7 @@ async def _create_database(postgres: EmbeddedPostgres, template: str) -> str:
     name = f"house_{next(_numbers)}"
     server = await asyncpg.connect(postgres.dsn())
     try:
-        await server.execute(f"CREATE DATABASE {name} TEMPLATE {template} {COPIED}")
+        await server.execute(f"CREATE DATABASE {name} {copy_of(template)}")
     finally:
         await server.close()
     return name

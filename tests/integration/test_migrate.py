@@ -21,7 +21,7 @@ from persistence.migrate import (
     ensure_application_role,
     migrate,
 )
-from tests.support.quick_postgres import quick_postgres
+from tests.support.quick_postgres import copy_of, quick_postgres
 
 OWN_FILES = Path(str(files("persistence") / "sql" / "migrations"))
 SYSTEM_BINARIES = sorted(Path("/usr/lib/postgresql").glob("15/bin"))
@@ -41,7 +41,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[EmbeddedPostgres]:
         yield server
 
 
-async def create_database(server: EmbeddedPostgres, options: str = "") -> str:
+async def create_database(server: EmbeddedPostgres, options: str = copy_of("template1")) -> str:
     name = f"migrate_{next(numbers)}"
     connection = await asyncpg.connect(server.dsn())
     try:

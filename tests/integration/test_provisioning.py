@@ -14,7 +14,7 @@ from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.migrate import ACCOUNTS_GROUP, ORGANISER_GROUP
 from persistence.provisioning import DatabaseUnusable, prepare_database
 from tests.support.accounts import make_account, opened_pool
-from tests.support.quick_postgres import quick_postgres
+from tests.support.quick_postgres import copy_of, quick_postgres
 
 SYSTEM_BINARIES = sorted(Path("/usr/lib/postgresql").glob("15/bin"))
 numbers = itertools.count(1)
@@ -39,7 +39,7 @@ def server(binaries: Path | None) -> Iterator[EmbeddedPostgres]:
 async def database(server: EmbeddedPostgres) -> str:
     """The name of an empty database."""
     name = f"house_{next(numbers)}"
-    await run(server.dsn(), f"CREATE DATABASE {name}")
+    await run(server.dsn(), f"CREATE DATABASE {name} {copy_of('template1')}")
     return name
 
 

@@ -25,7 +25,7 @@ from reservation.listing import ShowKind, ShowListing
 from reservation.route import Route, Stop
 from reservation.seating_plan import AdmissionTier, Category, Run, SeatingPlan, SeatRow
 from reservation.show import OrphanRule, Placement, SalesPolicy
-from tests.support.quick_postgres import COPIED, quick_postgres
+from tests.support.quick_postgres import copy_of, quick_postgres
 
 SYSTEM_BINARIES = sorted(Path("/usr/lib/postgresql").glob("15/bin"))
 HOUR_MS = 3_600_000
@@ -137,7 +137,7 @@ async def template(server: EmbeddedPostgres) -> str:
 async def dsn(server: EmbeddedPostgres, template: str) -> str:
     name = f"catalogue_{next(numbers)}"
     connection = await asyncpg.connect(server.dsn())
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} {COPIED}")
+    await connection.execute(f"CREATE DATABASE {name} {copy_of(template)}")
     await connection.close()
     return server.dsn(name)
 

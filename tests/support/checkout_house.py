@@ -62,7 +62,7 @@ from reservation.show import Placement, SalesPolicy
 from tests.conftest import APPLICATION_PASSWORD, APPLICATION_ROLE
 from tests.support.house import GENEROUS, make_listing, make_plan, make_show
 from tests.support.payment_benches import WEBHOOK_SECRET, sandbox_config
-from tests.support.quick_postgres import COPIED
+from tests.support.quick_postgres import copy_of
 from tests.support.sandbox import RunningSandbox, running_sandbox
 from tests.support.webhook_listener import Taken, WebhookListener, webhook_listener
 
@@ -478,7 +478,7 @@ async def open_checkout_house(
     """A house over a new, migrated database, with a sandbox of its own."""
     name = f"checkouts_{next(_numbers)}"
     server = await asyncpg.connect(postgres.dsn())
-    await server.execute(f"CREATE DATABASE {name} TEMPLATE {template} {COPIED}")
+    await server.execute(f"CREATE DATABASE {name} {copy_of(template)}")
     await server.close()
     application_dsn = postgres.dsn(name, APPLICATION_ROLE, APPLICATION_PASSWORD)
     with running_sandbox() as sandbox, webhook_listener() as listener:
