@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -47,6 +48,9 @@ WRITER_CONNECTIONS = 32
 SLOWER_MAX_PERCENT = 20
 REACHED_MAX_PERCENT = 1
 
+_STATEMENTS_NAMED_MAX = 12
+_STATEMENT_MAX = 120
+
 
 def run(bench: Bench) -> ScenarioResult:
     """See the module's docstring."""
@@ -82,7 +86,8 @@ async def _weather(
     ceiling = await storm.read_all_the_time(min(seconds, 2))
     rate = STORM_SHARE * ceiling.rate_per_s
     result.figures["read_ceiling_per_s"] = ceiling.rate_per_s
-    reads = reached = 0
+    reads = 0
+    reached = Counter[str]()
     for number in range(bench.options.rounds + 1):
         bench.say(f"round {number} of {bench.options.rounds}: {rate:,.0f} reads a second")
         lasting = seconds if number else 1.0
@@ -94,15 +99,17 @@ async def _weather(
         if number:
             statements = await counts.reads()
             reads += reading.answers
-            reached += sum(statements.values())
+            reached.update(statements)
             result.add("writer_alone", alone)
             result.add("writer_beside_reads", beside)
             result.add("readers", reading)
     result.figures |= {
         "reads": reads,
-        "statements_that_reached_postgres": reached,
-        "reached_postgres_percent": 100 * reached / reads,
+        "statements_that_reached_postgres": reached.total(),
+        "reached_postgres_percent": 100 * reached.total() / reads,
     }
+    for statement, times in reached.most_common(_STATEMENTS_NAMED_MAX):
+        result.notes.append(f"{times} times: {' '.join(statement.split())[:_STATEMENT_MAX]}")
 
 
 def _judge(result: ScenarioResult) -> None:
