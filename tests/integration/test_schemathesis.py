@@ -73,7 +73,8 @@ def test_whatever_anybody_sends_the_answer_is_a_described_one(served: Served, na
         served.url_of(name),
         bearer=None,
         parameters={},
-        examples_max=EXAMPLES_MAX,
+        # Nearly all of it is turned away at the door, whatever it is.
+        examples_max=1,
         phases=("examples", "fuzzing"),
         seed=SEED,
     )
