@@ -66,6 +66,12 @@ def pytest_configure(config: pytest.Config) -> None:
         home = Path(str(room.__file__)).resolve()
         if not home.is_relative_to(CHECKOUT):
             raise pytest.UsageError(f"{home} is tested, but it is not part of {CHECKOUT}")
+    # How long an example takes says something of the machine and whoever shares it.
+    calm = hypothesis.settings(
+        deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.register_profile("calm", calm)
+    hypothesis.settings.load_profile("calm")
     if config.getoption("--hypothesis-seed") is None:
         hypothesis.core.global_force_seed = random.SystemRandom().randrange(2**32)
 
