@@ -21,7 +21,7 @@ def hold_of(row: asyncpg.Record) -> Hold:
     """The hold, with its booking when it has one.
 
     Shapes:
-        row: the columns of ``find_hold`` in ``sql/claims.sql``.
+        row: the columns of ``find_holds`` in ``sql/claims.sql``.
     """
     return _hold_of(row, None if row["booking_id"] is None else row)
 

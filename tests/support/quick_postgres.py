@@ -7,6 +7,7 @@ server that a house has.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -28,7 +29,7 @@ def quick_postgres(
 ) -> Iterator[EmbeddedPostgres]:
     """A running server in a directory of its own, which goes away with it."""
     _remove_what_the_dead_left()
-    directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{psutil.Process().pid}-", dir=_place()))
+    directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_place()))
     try:
         with EmbeddedPostgres(directory / "pg", binaries=binaries, settings=settings) as server:
             yield server
