@@ -48,13 +48,17 @@ class Crowd:
     """A thousand clients of one show, and what they were told."""
 
     def __init__(
-        self, actor: ShowActor, show: Show, seed: int, *, is_impatient: bool = False
+        self,
+        actor: ShowActor,
+        show: Show,
+        seed: int,
+        *,
+        attempts_max: int = 10_000,
+        deadline_ms: int = 60_000,
     ) -> None:
         self._show_id = show.show_id
         self._random = random.Random(seed)
-        # With an actor that never gets anything right, patience would never end.
-        self._attempts_max = 3 if is_impatient else 10_000
-        deadline_ms = 500 if is_impatient else 60_000
+        self._attempts_max = attempts_max
         self._refs = [_refs_to(actor, deadline_ms) for _ in range(CALLING_PROCESSES)]
         self.booked: list[tuple[int, str]] = []
         self.rejected = 0
@@ -260,7 +264,7 @@ def careless_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_control_an_await_between_decide_and_apply_oversells() -> None:
     show, store = make_show("control", plan=make_plan(SEATS)), CarelessStore()
     actor = start_actor(show, MemoryJournal(store), HesitantActor)
-    crowd = Crowd(actor, show, seed=1, is_impatient=True)
+    crowd = Crowd(actor, show, seed=1, attempts_max=3)
     await crowd.rush()
     sold = Counter(seat for seat, _ in crowd.booked)
     assert max(sold.values()) > 1
@@ -285,7 +289,8 @@ async def test_control_postgres_sells_no_seat_twice_even_for_an_actor_that_overs
     journal = PostgresJournal(empty_house.application_dsn, "hesitant")
     actor = start_actor(show, journal, HesitantActor)
     assert isinstance(actor, HesitantActor)
-    crowd = Crowd(actor, show, seed=1, is_impatient=True)
+    # Of an actor that never gets anything right, a patient crowd would ask for ever.
+    crowd = Crowd(actor, show, seed=1, attempts_max=3, deadline_ms=500)
     await crowd.rush()
     assert any(isinstance(news, Diverged) for news in actor.bad_news), "the race was not met"
     booked = await _booked_in(empty_house, show)
