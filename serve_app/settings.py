@@ -167,7 +167,10 @@ class Settings(GatewaySettings, PerimeterSettings, PaymentSettings, BaseSettings
         default=8000, ge=0, le=65535, description="HTTP port; 0 picks a free one."
     )
     http_replicas: int = Field(
-        default=2, ge=1, le=64, description="Processes of each HTTP application."
+        default=2,
+        ge=1,
+        le=64,
+        description="Processes of browse and of booking; each other application has half as many.",
     )
     ingress: Annotated[Literal["haproxy", "proxy"], _Lower] = Field(
         default_factory=lambda: "haproxy" if haproxy_is_installed() else "proxy",

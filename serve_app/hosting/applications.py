@@ -37,7 +37,7 @@ def booking_application(edge: EdgeConfig, prefix: str) -> Any:
             cors_origins=edge.cors_origins,
         )
 
-    return host("booking", prefix, edge, build)
+    return host("booking", prefix, edge, build, replicas=edge.replicas)
 
 
 def payments_application(edge: EdgeConfig, prefix: str) -> Any:
@@ -53,7 +53,7 @@ def payments_application(edge: EdgeConfig, prefix: str) -> Any:
             cors_origins=edge.cors_origins,
         )
 
-    return host("payments", prefix, edge, build)
+    return host("payments", prefix, edge, build, replicas=edge.side_replicas)
 
 
 def browse_application(edge: EdgeConfig, prefix: str) -> Any:
@@ -67,7 +67,7 @@ def browse_application(edge: EdgeConfig, prefix: str) -> Any:
             cors_origins=edge.cors_origins,
         )
 
-    return host("browse", prefix, edge, build)
+    return host("browse", prefix, edge, build, replicas=edge.replicas)
 
 
 def account_application(edge: EdgeConfig, prefix: str) -> Any:
@@ -84,7 +84,7 @@ def account_application(edge: EdgeConfig, prefix: str) -> Any:
         )
 
     # Whoever logs in can wait for a moment; those who buy must not wait for all who log in.
-    return host("account", prefix, edge, build, gives_way=True)
+    return host("account", prefix, edge, build, replicas=edge.side_replicas, gives_way=True)
 
 
 def organiser_application(edge: EdgeConfig, prefix: str) -> Any:
@@ -100,4 +100,4 @@ def organiser_application(edge: EdgeConfig, prefix: str) -> Any:
             cors_origins=edge.cors_origins,
         )
 
-    return host("organiser", prefix, edge, build)
+    return host("organiser", prefix, edge, build, replicas=edge.side_replicas)

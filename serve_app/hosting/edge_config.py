@@ -15,9 +15,9 @@ class EdgeConfig:
 
     Shapes:
         redis_url: None means that there is no Redis; everything must work without it.
-        replicas: processes of each application. They ask Ray for no CPU: several replicas,
-            actors and Ray itself share few cores, and Ray's bookkeeping would refuse to start
-            them.
+        replicas: processes of each of the two applications that everybody uses, browse and
+            booking. They ask Ray for no CPU: several replicas, actors and Ray itself share few
+            cores, and Ray's bookkeeping would refuse to start them.
         gateway_secret: whoever shows it is the gateway; None believes nobody.
         cors_origins: pages of these origins may read answers in a browser.
         smtp_url: None means that letters are written into ``mail_directory``.
@@ -44,3 +44,8 @@ class EdgeConfig:
             raise ValueError("replicas: below 1")
         if self.body_bytes_max < 1_024:
             raise ValueError("body_bytes_max: below 1024")
+
+    @property
+    def side_replicas(self) -> int:
+        """Processes of each of the other applications, which are asked far less."""
+        return max(1, self.replicas // 2)

@@ -40,11 +40,13 @@ def host(
     edge: EdgeConfig,
     build: Callable[[], Api],
     *,
+    replicas: int,
     gives_way: bool = False,
 ) -> Any:
     """A Serve application, to be run under ``prefix``, whose replicas run what ``build`` makes.
 
     Args:
+        replicas: how many processes.
         gives_way: the other applications and the owners of shows come first.
     """
 
@@ -62,7 +64,7 @@ def host(
     deployment: Any = serve.deployment(
         serve.ingress(build_in_replica)(),
         name=name,
-        num_replicas=edge.replicas,
+        num_replicas=replicas,
         max_ongoing_requests=ONGOING_REQUESTS_MAX,
         max_queued_requests=QUEUED_REQUESTS_MAX,
         ray_actor_options={"num_cpus": 0},

@@ -20,13 +20,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-import json
 import logging
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +48,7 @@ DRAIN_TIMEOUT_S = 5
 
 _SERVE_MIDDLEWARES = "serve_app.api.serve_headers.serve_middlewares"
 _POLL_S = 0.2
+_LOOK_S = 3
 _PROBE_TIMEOUT_S = 2
 _LOOPBACK = "127.0.0.1"
 _HEAD_PROCESSES = frozenset({"gcs_server", "raylet"})
@@ -268,8 +268,7 @@ class RayRuntime:
             wait_for_ingress_deployment_creation=False,
             wait_for_applications_running=False,
         )
-        self._wait_until_running()
-        self._wait_until_routed(http_port)
+        self._wait_until_answering(http_port)
         self._is_serving = True
 
     def stop(self, *, is_urgent: bool = False) -> None:
@@ -296,44 +295,51 @@ class RayRuntime:
             disconnect: Callable[[], None] = ray.shutdown
             disconnect()
 
-    def _wait_until_running(self) -> None:
-        from ray import serve
+    def _wait_until_answering(self, http_port: int) -> None:
+        """Wait until every application runs whole and is reached through the ingress.
 
+        Serve's status costs half a second of processor time on a small machine, which the
+        replicas want for themselves: it is asked rarely while none of it can be good.
+        """
+        base = local_url(self._settings.http_host, http_port)
         deadline = time.monotonic() + DEPLOY_TIMEOUT_S
+        silent = [hosted.route_prefix for hosted in self._applications]
+        waiting: list[str] = []
+        look_at = time.monotonic() + _LOOK_S
         while True:
-            states = serve.status().applications
-            waiting = []
-            for hosted in self._applications:
-                state = states.get(hosted.name)
-                if state is not None and state.status == "DEPLOY_FAILED":
-                    raise HouseError(
-                        f"the application {hosted.name} did not start: {_reason(state)} "
-                        f"(logs: {self._logs()})"
-                    )
-                if state is None or state.status != "RUNNING":
-                    waiting.append(hosted.name)
-            if not waiting:
+            silent = [prefix for prefix in silent if not _is_well(f"{base}{prefix}/healthz")]
+            if not silent or time.monotonic() >= look_at:
+                waiting = self._not_running()
+                look_at = time.monotonic() + _LOOK_S
+            if not silent and not waiting:
                 return
             if time.monotonic() > deadline:
                 raise HouseError(
-                    f"not running after {DEPLOY_TIMEOUT_S} s: {', '.join(waiting)} "
+                    f"not answering after {DEPLOY_TIMEOUT_S} s: {', '.join(waiting or silent)} "
                     f"(logs: {self._logs()})"
                 )
             time.sleep(_POLL_S)
 
-    def _wait_until_routed(self, http_port: int) -> None:
-        """HAProxy learns of new applications a moment after they run."""
-        wanted = {hosted.route_prefix for hosted in self._applications}
-        url = local_url(self._settings.http_host, http_port) + "/-/routes"
-        deadline = time.monotonic() + DEPLOY_TIMEOUT_S
-        while True:
-            if wanted <= _routes(url):
-                return
-            if time.monotonic() > deadline:
+    def _not_running(self) -> list[str]:
+        """The names of the applications that lack a replica still.
+
+        Raises:
+            HouseError: one of them will never run.
+        """
+        from ray import serve
+
+        states = serve.status().applications
+        waiting = []
+        for hosted in self._applications:
+            state = states.get(hosted.name)
+            if state is not None and state.status == "DEPLOY_FAILED":
                 raise HouseError(
-                    f"nothing answers at {url} after {DEPLOY_TIMEOUT_S} s (logs: {self._logs()})"
+                    f"the application {hosted.name} did not start: {_reason(state)} "
+                    f"(logs: {self._logs()})"
                 )
-            time.sleep(_POLL_S)
+            if state is None or state.status != "RUNNING":
+                waiting.append(hosted.name)
+        return waiting
 
     def _logs(self) -> Path:
         return self._data.ray / "session_latest" / "logs"
@@ -361,14 +367,13 @@ def _reason(state: ApplicationStatusOverview) -> str:
     return state.message.strip().rpartition("\n")[2]
 
 
-def _routes(url: str) -> set[str]:
+def _is_well(url: str) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=_PROBE_TIMEOUT_S) as answer:
-            routes = json.load(answer)
-    except (OSError, urllib.error.HTTPError, ValueError):
-        return set()
-    return set(routes)
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
 
 
 def _head_processes() -> list[psutil.Process]:
