@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
+import json
 import os
 import socket
 import stat
@@ -13,14 +15,22 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from persistence import child_process
-from serve_app.house.haproxy_binary import ConfigurationError, corrected, write_wrapper
+from serve_app.house.haproxy_binary import (
+    ConfigurationError,
+    WaitingLine,
+    corrected,
+    write_wrapper,
+)
 from serve_app.house.haproxy_drain import drain
+from serve_app.house.login_line import login_line
 from serve_app.house.ports import PortReservation
 from serve_app.settings import haproxy_is_installed
 
@@ -44,7 +54,14 @@ frontend prometheus
     http-request use-service prometheus-exporter if {{ path /metrics }}
 frontend http_frontend
     bind 127.0.0.1:{http_port}
+    acl is_http-account path_beg /api/account/
+    acl is_http-account path /api/account
+    use_backend http-account if is_http-account
     use_backend http-browse
+backend http-account
+    http-reuse always
+    default-server inter 10s
+    server one 127.0.0.1:{server_port} check
 backend http-browse
     server one 127.0.0.1:{server_port}
 listen stats
@@ -76,8 +93,15 @@ class SlowServer(ThreadingHTTPServer):
         self.may_answer = threading.Event()
         server = self
 
+        self.paths: list[str] = []
+
         class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.do_GET()
+
             def do_GET(self) -> None:
+                server.paths.append(self.path)
                 server.arrived.set()
                 server.may_answer.wait(PATIENCE_S)
                 self.send_response(200)
@@ -94,7 +118,13 @@ class SlowServer(ThreadingHTTPServer):
 class Proxy:
     """One HAProxy process, started through the wrapper in the way Ray Serve does it."""
 
-    def __init__(self, folder: Path, server_port: int, http_host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        server_port: int,
+        http_host: str = "127.0.0.1",
+        line: WaitingLine | None = None,
+    ) -> None:
         self.folder = folder
         (folder / "node").mkdir()
         with PortReservation() as ports:
@@ -117,6 +147,7 @@ class Proxy:
             real_binary=real_binary(),
             http_host=http_host,
             death_wrapper=Path(child_process.__file__),
+            line=line,
         )
 
     @property
@@ -127,9 +158,11 @@ class Proxy:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.http_port)) == 0
 
-    def get(self, path: str = "/") -> bytes:
+    def get(self, path: str = "/", body: bytes | None = None) -> bytes:
+        """What is answered; with a body it is a POST."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://127.0.0.1:{self.http_port}{path}", timeout=PATIENCE_S) as answer:
+        url = f"http://127.0.0.1:{self.http_port}{path}"
+        with opener.open(url, body, timeout=PATIENCE_S) as answer:
             content: bytes = answer.read()
             return content
 
@@ -148,7 +181,12 @@ def server() -> Iterator[SlowServer]:
 
 @pytest.fixture
 def proxy(tmp_path: Path, server: SlowServer) -> Iterator[Proxy]:
-    proxy = Proxy(tmp_path, server.server_port)
+    with running(Proxy(tmp_path, server.server_port)) as proxy:
+        yield proxy
+
+
+@contextmanager
+def running(proxy: Proxy) -> Iterator[Proxy]:
     process = subprocess.Popen(proxy.command, stderr=subprocess.DEVNULL)
     try:
         wait_until(proxy.is_listening)
@@ -276,6 +314,66 @@ def test_draining_where_no_proxy_is_does_nothing(tmp_path: Path) -> None:
     assert drain(tmp_path, PATIENCE_S) == 0
 
 
+LOGIN = "/api/account/sessions"
+BODY = b'{"password": "a wrong one"}'
+
+
+def test_logins_wait_in_haproxy_and_nobody_waits_for_them(
+    tmp_path: Path, server: SlowServer
+) -> None:
+    line = login_line("/api/account")._replace(at_once=1, waiting_max=1)
+    proxy = Proxy(tmp_path, server.server_port, line=line)
+    with running(proxy), ThreadPoolExecutor() as clients:
+        logins = [clients.submit(proxy.get, LOGIN, BODY)]
+        wait_until(lambda: server.paths == [LOGIN])
+        logins.append(clients.submit(proxy.get, LOGIN, BODY))
+        wait_until(lambda: waiting_in(proxy, "http-account-waiting-line") == 1)
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            proxy.get(LOGIN, BODY)
+        others = [clients.submit(proxy.get, path) for path in ("/", LOGIN, f"{LOGIN}/refresh")]
+        others.append(clients.submit(proxy.get, f"{LOGIN}/refresh", BODY))
+        wait_until(lambda: len(server.paths) == 1 + len(others))
+        server.may_answer.set()
+        assert [login.result() for login in (*logins, *others)] == [b"hello"] * 6
+    assert (caught.value.code, caught.value.headers["Retry-After"]) == (503, "5")
+    assert json.load(caught.value)["code"] == "not_done"
+
+
+def test_a_login_that_waits_for_nothing_is_told_to_come_again(
+    tmp_path: Path, server: SlowServer
+) -> None:
+    line = login_line("/api/account")._replace(at_once=1, wait_s=1)
+    proxy = Proxy(tmp_path, server.server_port, line=line)
+    with running(proxy), ThreadPoolExecutor() as clients:
+        first = clients.submit(proxy.get, LOGIN, BODY)
+        wait_until(lambda: server.paths == [LOGIN])
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            proxy.get(LOGIN, BODY)
+        server.may_answer.set()
+        assert first.result() == b"hello"
+    assert (caught.value.code, caught.value.headers["Retry-After"]) == (503, "5")
+    assert json.load(caught.value)["code"] == "not_done"
+    assert server.paths == [LOGIN]
+
+
+def waiting_in(proxy: Proxy, backend: str) -> int:
+    """How many requests wait for a server of a backend, as HAProxy counts them."""
+    with socket.socket(socket.AF_UNIX) as control:
+        control.connect(str(proxy.folder / "node" / "admin.sock"))
+        control.sendall(b"show stat\n")
+        told = b"".join(iter(lambda: control.recv(65_536), b"")).decode()
+    rows = csv.DictReader(told.removeprefix("# ").splitlines())
+    return sum(int(row["qcur"]) for row in rows if row["pxname"] == backend)
+
+
+def test_without_the_application_there_is_no_line(tmp_path: Path) -> None:
+    other = login_line("/api/another")
+    configuration = CONFIGURATION.format(
+        folder="/run", http_port=8000, metrics_port=1, stats_port=2, server_port=3
+    )
+    assert corrected(configuration, "127.0.0.1", other) == corrected(configuration, "127.0.0.1")
+
+
 @pytest.mark.parametrize("line", ["    bind 127.0.0.1:8000\n", " mode 666 "])
 def test_a_configuration_of_an_unknown_form_is_refused(line: str) -> None:
     configuration = CONFIGURATION.format(
@@ -290,7 +388,7 @@ def test_a_configuration_of_an_unknown_form_is_refused(line: str) -> None:
 RENDER = """
 import sys
 from jinja2 import Environment
-from ray.serve._private.haproxy import HAProxyConfig
+from ray.serve._private.haproxy import BackendConfig, HAProxyConfig, ServerConfig
 from ray.serve._private.haproxy_templates import HAPROXY_CONFIG_TEMPLATE
 
 folder = sys.argv[1]
@@ -299,12 +397,20 @@ config = HAProxyConfig(
     server_state_base=folder,
     server_state_file=folder + "/server-state",
 )
+account = BackendConfig(
+    name="http-account",
+    path_prefix="/api/account",
+    app_name="account",
+    servers=[ServerConfig(name="one", host="127.0.0.1", port=1)],
+    fallback_server=ServerConfig(name="proxy", host="127.0.0.1", port=2),
+)
+health = account.build_health_check_config(config)
 print(
     Environment().from_string(HAPROXY_CONFIG_TEMPLATE.replace("| haproxy_fmt", "")).render(
         config=config,
-        backends=[],
+        backends=[account],
         grpc_backends=[],
-        backends_with_health_config=[],
+        backends_with_health_config=[{"backend": account, "health_config": health}],
         grpc_backends_with_health_config=[],
         healthz_rules="",
         route_info=config.build_health_route_info([]),
@@ -328,7 +434,9 @@ def installed_form(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_what_the_installed_ray_serve_writes_is_understood(
     installed_form: str, http_host: str, tmp_path: Path
 ) -> None:
-    result = corrected(installed_form, http_host)
+    result = corrected(installed_form, http_host, login_line("/api/account"))
+    assert "    server one 127.0.0.1:1 track http-account/one maxconn 8\n" in result
+    assert "    server proxy 127.0.0.1:2 track http-account/proxy maxconn 8 backup\n" in result
     binds = [line.split()[1] for line in result.splitlines() if line.split()[:1] == ["bind"]]
     address = f"[{http_host}]" if ":" in http_host else http_host
     assert binds == ["127.0.0.1:9101", f"{address}:8000", "127.0.0.1:8404"]
