@@ -62,6 +62,29 @@ async def half_open_connections(house: RayHouse, tcp_line: LossyProxy) -> None:
     await house.check(load)
 
 
+async def test_f13_a_line_that_is_two_seconds_slow_costs_nothing_but_time(
+    house: RayHouse, line: LossyProxy
+) -> None:
+    show = await house.add_show()
+    load = Load(house.open_refs_through(line.dsn).ask, [show])
+    await load.until_booked()
+    line.delay_s = 2.0
+    slow_ns = time.monotonic_ns()
+
+    def was_answered_late() -> bool:
+        asked = [each for each in load.recorder.certain() if each.invoked_ns > slow_ns]
+        return any(each.answered_ns - each.invoked_ns > 2 * 10**9 for each in asked)
+
+    # Whoever asks now may have to wait for two answers of the database, one after the other.
+    await until(was_answered_late, timeout_s=20)
+    line.delay_s = 0.0
+    assert line.happened["delayed"] >= 1
+    await load.until_booked()
+    await load.stop()
+    assert load.unknown == 0
+    await house.check(load)
+
+
 async def test_f13_connections_that_are_reset_over_and_over_lose_and_double_nothing(
     house: RayHouse, tcp_line: LossyProxy
 ) -> None:
@@ -123,26 +146,6 @@ async def test_f13_a_black_hole_for_answers_only_is_no_reason_to_write_twice(
     await load.until_booked()
     await load.stop()
     assert line.happened["frozen"] > 0
-    await house.check(load)
-
-
-async def test_f13_a_line_that_is_two_seconds_slow_costs_nothing_but_time(
-    house: RayHouse, line: LossyProxy
-) -> None:
-    show = await house.add_show()
-    load = Load(house.open_refs_through(line.dsn).ask, [show])
-    await load.until_booked()
-    line.delay_s = 2.0
-    slow_ns = time.monotonic_ns()
-    await asyncio.sleep(5)
-    line.delay_s = 0.0
-    assert line.happened["delayed"] >= 1
-    assert load.acknowledged_since(slow_ns) > 0, "nobody was answered on a slow line"
-    await load.until_booked()
-    await load.stop()
-    assert load.unknown == 0
-    asked = [attempt for attempt in load.recorder.attempts if attempt.invoked_ns > slow_ns]
-    assert max(attempt.answered_ns - attempt.invoked_ns for attempt in asked) > 2 * 10**9
     await house.check(load)
 
 
