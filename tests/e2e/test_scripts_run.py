@@ -1,7 +1,7 @@
 """The whole house as a user starts it: it serves, it is alone on its ports, and it leaves nothing.
 
-The tests of this module share one data directory and start the house a few times; what one house
-has stored, the next one finds.
+It knows nothing but where its data is, and its launcher is killed in the end. What it has stored,
+the next house finds, which is the one that all share who need a whole house.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 
 from serve_app.hosting.replicas import GIVING_WAY
+from serve_app.house.demo_logins import BOX_OFFICE, CUSTOMER, read_demo_logins
 from tests.support.listening import allowed_listeners, listeners_of, not_allowed, public
+from tests.support.whole_house import COMMAND, WholeHouse
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux",
@@ -35,6 +36,7 @@ START_S = 180
 STOP_S = 40
 PROMISE_S = 10
 OPEN = re.compile(r"Housefull is open at (http://\S+) ")
+LAST_WORDS = "Ctrl-C stops everything."
 HOLD = {"best_available": {"count": 2}}
 
 
@@ -56,7 +58,7 @@ def is_alive(process: psutil.Process) -> bool:
 class House:
     """A house that was started from a command, with all its processes."""
 
-    def __init__(self, command: list[str], data: Path, **variables: str) -> None:
+    def __init__(self, command: Sequence[str], data: Path) -> None:
         self.data = data
         self.output_path = data.parent / "output"
         # Nearly nothing, because a user's shell may have nearly nothing.
@@ -65,7 +67,6 @@ class House:
             "HOUSEFULL_DATA_DIR": str(data),
             "HOUSEFULL_HTTP_PORT": "0",
             "HOUSEFULL_HTTP_REPLICAS": "1",
-            **variables,
         }
         with self.output_path.open("w") as output:
             self.launcher = subprocess.Popen(
@@ -78,17 +79,12 @@ class House:
                 start_new_session=True,
             )
         self.processes: list[psutil.Process] = []
-        self._token = ""
+        self.url = ""
+        self._headers: dict[str, dict[str, str]] = {}
 
     @property
     def output(self) -> str:
         return self.output_path.read_text()
-
-    @property
-    def url(self) -> str:
-        found = OPEN.search(self.output)
-        assert found, self.output
-        return found[1]
 
     @property
     def sandbox_url(self) -> str:
@@ -96,11 +92,14 @@ class House:
 
     def wait_until_open(self) -> None:
         def is_over() -> bool:
-            return "Ctrl-C stops everything." in self.output or self.launcher.poll() is not None
+            return LAST_WORDS in self.output or self.launcher.poll() is not None
 
         wait_until(is_over, START_S)
         assert self.launcher.poll() is None, self.output
         self.processes = psutil.Process(self.launcher.pid).children(recursive=True)
+        found = OPEN.search(self.output)
+        assert found, self.output
+        self.url = found[1]
 
     def left(self) -> list[psutil.Process]:
         return [process for process in self.processes if is_alive(process)]
@@ -128,20 +127,36 @@ class House:
         assert isinstance(shows, list)
         return str(shows[0]["show_id"])
 
-    def log_in(self) -> str:
-        """An access token of the demo house's customer."""
-        if not self._token:
-            email = "customer@housefull.example"
-            logins = dict(line.split() for line in (self.data / "demo.logins").open())
+    def log_in(self, email: str = CUSTOMER) -> dict[str, str]:
+        """The header of somebody who has a demo login."""
+        if email not in self._headers:
+            logins = {login.email: login.password for login in read_demo_logins(self.data)}
             body = {"email": email, "password": logins[email]}
             status, session = self.call("/api/account/sessions", body)
             assert status == 201, session
-            self._token = str(session["access_token"])
-        return self._token
+            self._headers[email] = {"Authorization": f"Bearer {session['access_token']}"}
+        return self._headers[email]
 
-    def hold(self, show_id: str, key: str) -> tuple[int, dict[str, object]]:
-        headers = {"Authorization": f"Bearer {self.log_in()}", "Idempotency-Key": key}
+    def hold(self, show_id: str, key: str, email: str = CUSTOMER) -> tuple[int, dict[str, object]]:
+        headers = {**self.log_in(email), "Idempotency-Key": key}
         return self.call(f"/api/booking/shows/{show_id}/holds", HOLD, **headers)
+
+    def sell(self, show_id: str, key: str) -> object:
+        """The booking of somebody who pays at the box office."""
+        status, held = self.hold(show_id, key, BOX_OFFICE)
+        assert status in (200, 201), held
+        path = f"/api/booking/holds/{held['hold_id']}/confirm"
+        status, booking = self.call(path, {"payment": "counter"}, **self.log_in(BOX_OFFICE))
+        assert status in (200, 201), booking
+        return booking["booking_id"]
+
+    def bookings(self) -> list[object]:
+        """What the box office has sold."""
+        status, page = self.call("/api/booking/bookings", **self.log_in(BOX_OFFICE))
+        assert status == 200, page
+        bookings = page["bookings"]
+        assert isinstance(bookings, list)
+        return [booking["booking_id"] for booking in bookings]
 
     def run_shell(self, script: str) -> subprocess.CompletedProcess[str]:
         ended = subprocess.run(
@@ -168,20 +183,9 @@ class House:
         )
 
 
-RUN = [sys.executable, "-m", "serve_app", "run"]
-SCRIPT = ["sh", str(REPOSITORY / "scripts" / "run")]
-SCRIPT_IS_READY = (REPOSITORY / ".venv" / "installed").exists()
-"""Where scripts/test did not make .venv, scripts/run would install into it."""
-
-
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("a house") / "data"
-
-
-@pytest.fixture(scope="module")
-def house(data: Path) -> Iterator[House]:
-    house = House(RUN, data)
+def house(house_data: Path) -> Iterator[House]:
+    house = House(COMMAND, house_data)
     try:
         house.wait_until_open()
         yield house
@@ -320,35 +324,27 @@ def test_a_database_that_dies_is_started_again(house: House) -> None:
     assert "PostgreSQL has ended by itself; starting it again" in house.output
 
 
-def test_ctrl_c_stops_everything_and_leaves_nothing(house: House, data: Path) -> None:
-    house.processes = psutil.Process(house.launcher.pid).children(recursive=True)
-    link = data / "run"
-    run_directory = link.readlink()
-    assert house.stop() == 0
-    assert house.left() == []
-    assert not run_directory.exists()
-    assert not link.is_symlink()
-    assert not (data / "running.json").exists()
-
-
 def test_kill_9_of_the_launcher_leaves_no_process_and_what_was_sold_stays_sold(
-    data: Path,
+    house: House, request: pytest.FixtureRequest
 ) -> None:
-    # The port is taken as well, and the script becomes the launcher, to save two more starts.
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        house = House(SCRIPT if SCRIPT_IS_READY else RUN, data, HOUSEFULL_HTTP_PORT=str(port))
-        house.wait_until_open()
-    assert f"Port {port} (HTTP) was taken; using " in house.output
-    assert not house.url.endswith(f":{port}")
-    assert "demo catalogue" not in house.output
     show_id = house.next_performance()
-    assert house.hold(show_id, "first")[1] == house.hold(show_id, "first")[1]
-    verified = house.command("verify", show_id)
-    assert " 0 seat-legs taken" not in verified.stdout, verified
-    run_directory = (data / "run").readlink()
+    sold = house.sell(show_id, "sold")
+    house.processes = psutil.Process(house.launcher.pid).children(recursive=True)
+    run_directory = (house.data / "run").readlink()
+    # The script has become the launcher.
     assert "serve_app" in psutil.Process(house.launcher.pid).cmdline()
     house.launcher.kill()
     house.launcher.wait()
     wait_until(lambda: house.left() == [], PROMISE_S)
     wait_until(lambda: not run_directory.exists(), PROMISE_S)
+    # Its port is taken as well, and others go on with it, to save two more starts.
+    found: WholeHouse = request.getfixturevalue("whole_house")
+    wait_until(lambda: LAST_WORDS in found.house.output, STOP_S)
+    said, house.url = found.house.output, found.house.url
+    assert f"Port {found.taken_port} (HTTP) was taken; using " in said
+    assert not house.url.endswith(f":{found.taken_port}")
+    assert "demo catalogue" not in said
+    assert sold in house.bookings()
+    assert house.sell(show_id, "sold") == sold
+    verified = house.command("verify", show_id)
+    assert " 0 seat-legs taken" not in verified.stdout, verified

@@ -1,6 +1,7 @@
 """What breaks in front of the actors: F10, F21 to F24, and F31 over HTTP, in both ingress modes.
 
-The house is the one that users start, with its own Postgres; clients speak HTTP to it.
+The house is the one that users start, with its own Postgres; clients speak HTTP to it. With HAProxy
+it is the whole house that others have used before, so nothing here may ask for a house at rest.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from tests.support.http_clients import HttpClients, http_clients
 from tests.support.launched_house import CHECKOUT, LaunchedHouse, launched_house
 from tests.support.ray_load import Load
 from tests.support.recorded_history import Attempt, Recorder, Told
+from tests.support.whole_house import WholeHouse
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is killed is found in /proc")
 
@@ -94,6 +96,10 @@ async def opened(launched: LaunchedHouse) -> AsyncIterator[HttpHouse]:
 def launched(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LaunchedHouse]:
+    if request.param == "haproxy":
+        shared: WholeHouse = request.getfixturevalue("whole_house")
+        yield shared.house
+        return
     data = tmp_path_factory.mktemp("http") / request.param
     with launched_house(data, request.param) as house:
         yield house

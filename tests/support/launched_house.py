@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from persistence.shards import ShardMap
 CHECKOUT = Path(__file__).resolve().parents[2]
 START_S = 180
 STOP_S = 60
+
+RUN = (sys.executable, "-m", "serve_app", "run")
 
 
 class LaunchedHouse:
@@ -45,6 +47,11 @@ class LaunchedHouse:
     def url(self) -> str:
         """Where it answers."""
         return str(self.notes["url"])
+
+    @property
+    def output(self) -> str:
+        """What its launcher has said, and what those in the same directory had said before."""
+        return _output_of(self.data).read_text()
 
     @property
     def admin_dsn(self) -> str:
@@ -83,12 +90,16 @@ class LaunchedHouse:
 
 
 @contextmanager
-def launched_house(data: Path, ingress: str, **settings: str) -> Iterator[LaunchedHouse]:
+def launched_house(
+    data: Path, ingress: str, *, command: Sequence[str] = RUN, **settings: str
+) -> Iterator[LaunchedHouse]:
     """Start a house without demo shows and limits of requests, and stop it again.
 
     Call from the main thread.
 
-    ``settings`` are further variables, without their prefix.
+    Args:
+        command: what a user would type.
+        settings: further variables, without their prefix.
     """
     variables = {
         "data_dir": str(data),
@@ -101,12 +112,12 @@ def launched_house(data: Path, ingress: str, **settings: str) -> Iterator[Launch
         **settings,
     }
     environment = {f"HOUSEFULL_{name.upper()}": value for name, value in variables.items()}
-    output = (data.parent / f"{data.name}.output").open("ab")
+    output = _output_of(data).open("ab")
     # The wrapper lets the house end with us, in whatever way we end.
     wrapper = [sys.executable, "-I", "-S", str(Path(child_process.__file__).resolve())]
     wrapper += ["--pdeathsig", "TERM", "--parent", str(os.getpid()), "--"]
     launcher = subprocess.Popen(
-        [*wrapper, sys.executable, "-m", "serve_app", "run"],
+        [*wrapper, *command],
         cwd=CHECKOUT,
         env={"PATH": os.defpath, **environment},
         stdin=subprocess.DEVNULL,
@@ -127,7 +138,7 @@ def launched_house(data: Path, ingress: str, **settings: str) -> Iterator[Launch
 def _wait_for_notes(data: Path, launcher: subprocess.Popen[bytes]) -> dict[str, object]:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
-        assert launcher.poll() is None, (data.parent / f"{data.name}.output").read_text()
+        assert launcher.poll() is None, _output_of(data).read_text()
         path = data / "running.json"
         if path.exists():
             notes: dict[str, object] = json.loads(path.read_text())
@@ -136,3 +147,7 @@ def _wait_for_notes(data: Path, launcher: subprocess.Popen[bytes]) -> dict[str, 
                 return notes
         time.sleep(0.1)
     raise TimeoutError("the house did not open in time")
+
+
+def _output_of(data: Path) -> Path:
+    return data.parent / f"{data.name}.output"

@@ -244,7 +244,9 @@ class _Line:
 
     def cut(self) -> None:
         end = self._writer.get_extra_info("socket")
-        if end is not None and end.family == socket.AF_INET:
+        # Every line is cut when it ends, also one that was cut before: its socket is closed.
+        is_open = not self._writer.transport.is_closing()
+        if is_open and end is not None and end.family == socket.AF_INET:
             # Closing it now is a reset, not a polite end.
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         for writer in (self._writer, self._server_writer):
