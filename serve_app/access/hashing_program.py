@@ -25,9 +25,9 @@ agree on is a lock of the kernel's on this very file, which needs nobody to keep
 whoever holds it. Who does not get his turn in time goes without, lest a program that was stopped
 in the middle keep everybody out.
 
-An owner who has nobody to give way to, as most tests have, says ``--give-no-way``: hashes are then
-computed at the owner's priority, without rests and turns. Beside other tests they would wait for
-minutes otherwise, which is the point of it.
+An owner whose few hashes are in nobody's way says ``--give-no-way``: they are then computed at
+the owner's priority, without rests and turns. On a busy machine they would wait for minutes
+otherwise, which is the point of it.
 
 Only argon2 and the standard library are used: this file runs where no package of ours can be
 imported, and nothing that the owner knows is in its arguments or its environment.

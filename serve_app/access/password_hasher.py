@@ -87,7 +87,8 @@ class PasswordHasher:
     """See the module's docstring. Belongs to one event loop; ``close`` ends its process.
 
     Args:
-        gives_way: to everything else on the machine; False is for tests of other things.
+        gives_way: to everything else on the machine; False is for few hashes, and for tests of
+            other things.
     """
 
     def __init__(self, *, waiting_max: int = WAITING_MAX, gives_way: bool = True) -> None:
