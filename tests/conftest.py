@@ -14,6 +14,7 @@ Hypothesis draws from a seed that is printed at the top; ``--hypothesis-seed=N``
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import random
@@ -43,8 +44,13 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 TEMPLATE = "house_template"
 APPLICATION_ROLE = "house_application"
 APPLICATION_PASSWORD = "only for tests"
-LONGEST = ("test_schemathesis", "test_train_segments", "test_mutants", "test_seat_map_stateful")
-"""Files with a test of half a minute."""
+LONGEST = (
+    "test_schemathesis",
+    "test_http_seat_map_cache",
+    "test_bench_contenders_served",
+    "test_seat_map_stateful",
+)
+"""Files of more than half a minute."""
 
 _numbers = itertools.count(1)
 
@@ -80,6 +86,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take longest come first, so that no process is alone with one in the end."""
     longest = {f"{name}.py": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: longest.get(item.path.name, len(longest)))
+
+
+def pytest_collection_finish() -> None:
+    """Seven thousand tests stay until the end: the garbage collector need not look at them again."""
+    gc.freeze()
 
 
 def pytest_report_header() -> str:

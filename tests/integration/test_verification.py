@@ -63,7 +63,6 @@ def full_life(show: Show, batches: int) -> int:
 
 
 BATCHES = 12
-SEED = full_life(SHOW, BATCHES)
 
 
 class Sold(NamedTuple):
@@ -77,7 +76,7 @@ class Sold(NamedTuple):
 async def sold(postgres: EmbeddedPostgres, template: str) -> Sold:
     """A show that has sold, and a neighbour that has, too."""
     name = await create_database(postgres, template)
-    dsn, life = house_of(postgres, name).application_dsn, RandomLife(SHOW, SEED)
+    dsn, life = house_of(postgres, name).application_dsn, RandomLife(SHOW, full_life(SHOW, BATCHES))
     await sell(dsn, SHOW, life, BATCHES)
     await sell(dsn, OTHER, RandomLife(OTHER, 1), 3)
     return Sold(name, life)
