@@ -89,7 +89,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Seven thousand tests stay until the end: the garbage collector need not look at them again."""
+    """Seven thousand tests stay until the end: no garbage collector need look at them again."""
     gc.freeze()
 
 
