@@ -80,7 +80,7 @@ class PaymentBell:
     def __init__(self, config: ActorsConfig) -> None:
         self._config = config
         self._handles: dict[int, Any] = {}
-        self._finding: set[asyncio.Task[None]] = set()
+        self._finding: dict[int, asyncio.Task[None]] = {}
         self._rung_at_s: dict[int, float] = {}
         self._to_ring: set[int] = set()
 
@@ -102,10 +102,10 @@ class PaymentBell:
         handle = self._handles.get(database)
         if handle is not None:
             handle.ring.remote()
-        elif not self._finding:
+        elif database not in self._finding:
             task = asyncio.ensure_future(self._find(database))
-            self._finding.add(task)
-            task.add_done_callback(self._finding.discard)
+            self._finding[database] = task
+            task.add_done_callback(lambda _: self._finding.pop(database))
 
     async def _find(self, database: int) -> None:
         name = payment_actor_name(database)

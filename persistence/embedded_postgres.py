@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SUPERUSER = "postgres"
+PASSWORD_FILE = "superuser.password"
 
 DEFAULT_SETTINGS: Mapping[str, str] = {
     "shared_buffers": "128MB",
@@ -406,7 +407,7 @@ class EmbeddedPostgres:
         return len(notes) >= 8 and notes[0] == str(self._child.pid) and notes[7] == "ready"
 
     def _read_password(self) -> str:
-        path = self.data_dir / "superuser.password"
+        path = self.data_dir / PASSWORD_FILE
         password = path.read_text().strip() if path.exists() else ""
         if not password:
             raise EmbeddedServerError(
@@ -417,7 +418,7 @@ class EmbeddedPostgres:
 
     def _write_password(self) -> str:
         password = secrets.token_urlsafe(32)
-        _write_private(self.data_dir / "superuser.password", password)
+        _write_private(self.data_dir / PASSWORD_FILE, password)
         return password
 
 

@@ -148,7 +148,8 @@ async def _create_admin(accounts: Accounts, email: str, password: str, name: str
     from persistence.audit_log import AuditEntry
     from serve_app.access.password_hasher import PasswordHasher
 
-    hasher = PasswordHasher()
+    # One hash, which somebody waits for at a prompt: beside a busy house it would take minutes.
+    hasher = PasswordHasher(gives_way=False)
     try:
         password_hash = await hasher.hash(password)
     finally:

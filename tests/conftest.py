@@ -16,6 +16,7 @@ Hypothesis draws from a seed that is printed at the top; ``--hypothesis-seed=N``
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import random
@@ -46,8 +47,13 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 TEMPLATE = "house_template"
 APPLICATION_ROLE = "house_application"
 APPLICATION_PASSWORD = "only for tests"
-LONGEST = ("test_schemathesis", "test_train_segments", "test_mutants", "test_seat_map_stateful")
-"""Files with a test of half a minute."""
+LONGEST = (
+    "test_schemathesis",
+    "test_http_seat_map_cache",
+    "test_bench_contenders_served",
+    "test_seat_map_stateful",
+)
+"""Files of more than half a minute."""
 ONE_HOUSE = (
     "test_scripts_run",
     "test_gateway_house",
@@ -99,6 +105,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
+def pytest_collection_finish() -> None:
+    """Seven thousand tests stay until the end: no garbage collector need look at them again."""
+    gc.freeze()
+
+
 def pytest_report_header() -> str:
     return f"hypothesis seed: {hypothesis.core.global_force_seed}"
 
@@ -123,7 +134,8 @@ async def template(postgres: EmbeddedPostgres) -> str:
     return TEMPLATE
 
 
-async def _create_database(postgres: EmbeddedPostgres, template: str) -> str:
+async def create_database(postgres: EmbeddedPostgres, template: str) -> str:
+    """The name of a new copy of a database that nobody is connected to."""
     name = f"house_{next(_numbers)}"
     server = await asyncpg.connect(postgres.dsn())
     try:
@@ -133,16 +145,21 @@ async def _create_database(postgres: EmbeddedPostgres, template: str) -> str:
     return name
 
 
-@pytest.fixture
-async def database_name(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
-    """The name of a new, migrated database that goes away after the test."""
-    name = await _create_database(postgres, template)
-    yield name
+async def drop_database(postgres: EmbeddedPostgres, name: str) -> None:
+    """Make it go away, whoever is still connected."""
     server = await asyncpg.connect(postgres.dsn())
     try:
         await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await server.close()
+
+
+@pytest.fixture
+async def database_name(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    """The name of a new, migrated database that goes away after the test."""
+    name = await create_database(postgres, template)
+    yield name
+    await drop_database(postgres, name)
 
 
 @pytest.fixture
@@ -164,35 +181,76 @@ class House(NamedTuple):
     application_dsn: str
 
 
+def house_of(postgres: EmbeddedPostgres, database_name: str) -> House:
+    """The DSNs of a database that is a copy of ``template``."""
+    return House(
+        postgres.dsn(database_name),
+        postgres.dsn(database_name, APPLICATION_ROLE, APPLICATION_PASSWORD),
+    )
+
+
 @pytest.fixture(scope="session")
 async def shared_database(postgres: EmbeddedPostgres, template: str) -> str:
     """The name of the database behind ``empty_house``."""
-    return await _create_database(postgres, template)
+    return await create_database(postgres, template)
+
+
+class _Emptier:
+    """Deletes the rows of a database, on a connection that stays.
+
+    A new one would look up every table again, which takes ten times as long as deleting.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._deletes = ""
+
+    async def empty(self) -> None:
+        try:
+            await self._empty()
+        except (
+            asyncpg.InterfaceError,
+            asyncpg.PostgresConnectionError,
+            asyncpg.OperatorInterventionError,
+        ):
+            # A test has ended everybody's sessions.
+            self._connection = None
+            await self._empty()
+
+    async def _empty(self) -> None:
+        if self._connection is None:
+            self._connection = await asyncpg.connect(self._dsn)
+            tables = await self._connection.fetch(
+                "SELECT tablename FROM pg_tables"
+                " WHERE schemaname = 'public' AND tablename <> 'schema_migration'"
+            )
+            # Without triggers nobody asks in which order tables refer to each other.
+            await self._connection.execute("SET session_replication_role = replica")
+            self._deletes = ";".join(
+                f"DELETE FROM {table[0]}" for table in tables if table[0] != "tenant"
+            )
+        await self._connection.execute(self._deletes)
+        # Every house has this tenant from the start, and shows are its by default.
+        await self._connection.execute("DELETE FROM tenant WHERE tenant_id <> $1", HOUSE_TENANT)
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
+
+@pytest.fixture(scope="session")
+async def emptier(postgres: EmbeddedPostgres, shared_database: str) -> AsyncIterator[_Emptier]:
+    emptier = _Emptier(postgres.dsn(shared_database))
+    yield emptier
+    await emptier.close()
 
 
 @pytest.fixture
-async def empty_house(postgres: EmbeddedPostgres, shared_database: str) -> House:
+async def empty_house(postgres: EmbeddedPostgres, shared_database: str, emptier: _Emptier) -> House:
     """A migrated database without rows. Leave its tables, functions and roles as they are."""
-    house = House(
-        postgres.dsn(shared_database),
-        postgres.dsn(shared_database, APPLICATION_ROLE, APPLICATION_PASSWORD),
-    )
-    connection = await asyncpg.connect(house.superuser_dsn)
-    try:
-        tables = await connection.fetch(
-            "SELECT tablename FROM pg_tables"
-            " WHERE schemaname = 'public' AND tablename <> 'schema_migration'"
-        )
-        # Without triggers nobody asks in which order tables refer to each other.
-        await connection.execute("SET session_replication_role = replica")
-        await connection.execute(
-            ";".join(f"DELETE FROM {table[0]}" for table in tables if table[0] != "tenant")
-        )
-        # Every house has this tenant from the start, and shows are its by default.
-        await connection.execute("DELETE FROM tenant WHERE tenant_id <> $1", HOUSE_TENANT)
-    finally:
-        await connection.close()
-    return house
+    await emptier.empty()
+    return house_of(postgres, shared_database)
 
 
 @pytest.fixture(scope="session")

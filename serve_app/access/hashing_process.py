@@ -14,13 +14,13 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from persistence import child_process
 from reservation.faults import NotDone
 from serve_app.access import hashing_program
-from serve_app.access.hashing_program import LENGTH
+from serve_app.access.hashing_program import GIVE_NO_WAY, LENGTH
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,14 @@ class HashingFailed(NotDone):
 
 
 class HashingProcess:
-    """One process, one request at a time. Belongs to one event loop and the thread that runs it."""
+    """One process, one request at a time. Belongs to one event loop and the thread that runs it.
 
-    def __init__(self) -> None:
+    Args:
+        gives_way: to everything else on the machine; see ``hashing_program``.
+    """
+
+    def __init__(self, *, gives_way: bool = True) -> None:
+        self._arguments = [] if gives_way else [GIVE_NO_WAY]
         self._process: subprocess.Popen[bytes] | None = None
         self._is_closed = False
         self._reader: asyncio.StreamReader | None = None
@@ -58,7 +63,7 @@ class HashingProcess:
         self._end()
         ours, its = socket.socketpair()
         try:
-            self._process = _started(its)
+            self._process = _started(its, self._arguments)
             self._reader, self._writer = await asyncio.open_connection(sock=ours)
         except OSError as error:
             ours.close()
@@ -107,12 +112,12 @@ class HashingProcess:
         self._process = self._reader = self._writer = None
 
 
-def _started(its_socket: socket.socket) -> subprocess.Popen[bytes]:
+def _started(its_socket: socket.socket, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
     wrapper = [sys.executable, "-I", "-S", str(Path(child_process.__file__).resolve())]
     wrapper += ["--clean-env", "--pdeathsig", "KILL", "--parent", str(os.getpid()), "--"]
     program = str(Path(hashing_program.__file__).resolve())
     return subprocess.Popen(
-        [*wrapper, sys.executable, "-I", program],
+        [*wrapper, sys.executable, "-I", program, *arguments],
         stdin=its_socket.fileno(),
         stdout=subprocess.DEVNULL,
         # A new session is what the kernel forms groups by; see ``hashing_program``.

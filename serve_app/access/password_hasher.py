@@ -84,10 +84,15 @@ class Turn:
 
 
 class PasswordHasher:
-    """See the module's docstring. Belongs to one event loop; ``close`` ends its process."""
+    """See the module's docstring. Belongs to one event loop; ``close`` ends its process.
 
-    def __init__(self, *, waiting_max: int = WAITING_MAX) -> None:
-        self._process = HashingProcess()
+    Args:
+        gives_way: to everything else on the machine; False is for few hashes, and for tests of
+            other things.
+    """
+
+    def __init__(self, *, waiting_max: int = WAITING_MAX, gives_way: bool = True) -> None:
+        self._process = HashingProcess(gives_way=gives_way)
         self._under_way = 0
         self._under_way_max = 1 + waiting_max
         self._turn_s = 0.0

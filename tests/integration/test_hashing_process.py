@@ -48,7 +48,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc
 @pytest.fixture
 async def process(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[HashingProcess]:
     monkeypatch.setenv(SECRET_SETTING, PASSWORD)
-    process = HashingProcess()
+    process = HashingProcess(gives_way=False)
     yield process
     process.close()
 
@@ -76,12 +76,26 @@ async def test_nothing_secret_is_in_its_arguments_or_environment(process: Hashin
 
 @on_linux
 async def test_it_gives_way_to_everything_else(process: HashingProcess) -> None:
-    pid = await _pid(process)
+    shipped = HashingProcess()
+    stored = str((await shipped.ask({"password": PASSWORD}))["hash"])
+    pid = shipped.pid
+    assert pid is not None
     assert os.getsid(pid) == pid != os.getsid(0)
     assert os.getpriority(os.PRIO_PROCESS, pid) == 19
     assert os.sched_getscheduler(pid) == os.SCHED_IDLE
     if Path(f"/proc/{pid}/autogroup").exists():
         assert _about(pid, "autogroup").endswith(b" nice 19\n")
+    shipped.close()
+    # What it computes is the same.
+    answer = await process.ask({"password": PASSWORD, "stored": stored})
+    assert answer == {"right": True, "rehash": None}
+
+
+@on_linux
+async def test_it_gives_no_way_when_its_owner_says_so(process: HashingProcess) -> None:
+    pid = await _pid(process)
+    assert os.getpriority(os.PRIO_PROCESS, pid) == os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.sched_getscheduler(pid) == os.sched_getscheduler(0)
 
 
 def test_where_it_cannot_give_way_it_says_so_and_works_all_the_same(

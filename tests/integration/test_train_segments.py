@@ -34,6 +34,8 @@ UNLIMITED = SalesPolicy(
     orphan_rule=OrphanRule.OFF, seats_per_customer_max=10**6, live_holds_per_customer_max=10**6
 )
 REQUESTS = 10_000
+BATCH_MAX = 60
+"""Requests that come at once: the actor commits them together and answers each as in a line."""
 
 
 @pytest.fixture
@@ -114,36 +116,48 @@ async def test_a_brute_force_model_agrees_over_ten_thousand_segment_requests(
     dice = random.Random(1045)
     owner_of: dict[tuple[int, int], HoldId] = {}  # (seat, leg): the whole model
     live: list[HoldSeats] = []
+    asked: list[HoldSeats | ReleaseHold] = []
+    expected: list[Rejected | tuple[int, ...] | None] = []
     accepted = refused = released = 0
+    batch = dice.randint(1, BATCH_MAX)
     for number in range(REQUESTS):
         if live and dice.random() < 0.35:
             gone = live.pop(dice.randrange(len(live)))
-            command = ReleaseHold(gone.hold_id, gone.customer_id)
-            (answer,) = (await actor.submit([(show_id, command)])).answers
-            assert isinstance(answer, HoldReleased)
+            asked.append(ReleaseHold(gone.hold_id, gone.customer_id))
+            expected.append(None)
             for key in [key for key, owner in owner_of.items() if owner == gone.hold_id]:
                 del owner_of[key]
             released += 1
-            continue
-        from_leg = dice.randrange(legs)
-        segment = Segment(from_leg, dice.randint(from_leg + 1, legs))
-        seats = tuple(sorted(dice.sample(range(24), dice.randint(1, 3))))
-        wish = hold(show_id, number, segment, seats)
-        clashes = tuple(
-            seat for seat in seats if any((seat, leg) in owner_of for leg in range(*segment))
-        )
-        (answer,) = (await actor.submit([(show_id, wish)])).answers
-        if clashes:
-            assert answer == Rejected(Rejection.SEAT_UNAVAILABLE, clashes)
-            refused += 1
         else:
-            assert isinstance(answer, SeatsHeld)
-            assert answer.seat_indexes == seats
-            owner_of.update(
-                {(seat, leg): wish.hold_id for seat in seats for leg in range(*segment)}
+            from_leg = dice.randrange(legs)
+            segment = Segment(from_leg, dice.randint(from_leg + 1, legs))
+            seats = tuple(sorted(dice.sample(range(24), dice.randint(1, 3))))
+            wish = hold(show_id, number, segment, seats)
+            asked.append(wish)
+            clashes = tuple(
+                seat for seat in seats if any((seat, leg) in owner_of for leg in range(*segment))
             )
-            live.append(wish)
-            accepted += 1
+            if clashes:
+                expected.append(Rejected(Rejection.SEAT_UNAVAILABLE, clashes))
+                refused += 1
+            else:
+                expected.append(seats)
+                owner_of.update(
+                    {(seat, leg): wish.hold_id for seat in seats for leg in range(*segment)}
+                )
+                live.append(wish)
+                accepted += 1
+        if len(asked) == batch or number == REQUESTS - 1:
+            reply = await actor.submit([(show_id, command) for command in asked])
+            for answer, due in zip(reply.answers, expected, strict=True):
+                if due is None:
+                    assert isinstance(answer, HoldReleased)
+                elif isinstance(due, Rejected):
+                    assert answer == due
+                else:
+                    assert isinstance(answer, SeatsHeld)
+                    assert answer.seat_indexes == due
+            asked, expected, batch = [], [], dice.randint(1, BATCH_MAX)
     # A comparison that always refuses, or never does, would prove nothing.
     assert min(accepted, refused, released) > 1_000
     pool = await open_pool(fresh_database, "test", size_max=1)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 import asyncpg
 import pytest
 
 from persistence.claim_blocks import BLOCK_BITS_MAX
+from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.postgres_journal import PostgresJournal
 from persistence.sessions import Connection, Pool
 from persistence.shards import ShardMap
@@ -17,7 +19,7 @@ from reservation.commands import CancelShow
 from reservation.events import SeatsHeld, ShowCancelled
 from reservation.hold import HoldState
 from reservation.show import Show
-from tests.conftest import House
+from tests.conftest import House, create_database, drop_database, house_of
 from tests.support.histories import RandomLife, make_show
 
 LEGS = 3
@@ -61,21 +63,50 @@ def full_life(show: Show, batches: int) -> int:
 
 
 BATCHES = 12
-SEED = full_life(SHOW, BATCHES)
 
 
-@pytest.fixture
-async def life(empty_house: House) -> RandomLife:
+class Sold(NamedTuple):
+    """A database to be copied, and what happened to its first show."""
+
+    database_name: str
+    life: RandomLife
+
+
+@pytest.fixture(scope="module")
+async def sold(postgres: EmbeddedPostgres, template: str) -> Sold:
     """A show that has sold, and a neighbour that has, too."""
-    life = RandomLife(SHOW, SEED)
-    await sell(empty_house.application_dsn, SHOW, life, BATCHES)
-    await sell(empty_house.application_dsn, OTHER, RandomLife(OTHER, 1), 3)
-    return life
+    name = await create_database(postgres, template)
+    dsn, life = house_of(postgres, name).application_dsn, RandomLife(SHOW, full_life(SHOW, BATCHES))
+    await sell(dsn, SHOW, life, BATCHES)
+    await sell(dsn, OTHER, RandomLife(OTHER, 1), 3)
+    return Sold(name, life)
 
 
 @pytest.fixture
-async def superuser(empty_house: House) -> AsyncIterator[Connection]:
-    connection = await asyncpg.connect(empty_house.superuser_dsn)
+async def sold_house(postgres: EmbeddedPostgres, sold: Sold) -> AsyncIterator[House]:
+    """A copy of it, for one corruption: selling takes ten times as long as copying."""
+    name = await create_database(postgres, sold.database_name)
+    yield house_of(postgres, name)
+    await drop_database(postgres, name)
+
+
+@pytest.fixture
+def life(sold: Sold) -> RandomLife:
+    """What happened to the show of a house that has sold."""
+    return sold.life
+
+
+@pytest.fixture
+def house(request: pytest.FixtureRequest) -> House:
+    """One that has sold for whoever asks for the life in it, and an empty one else."""
+    has_sold = "life" in request.fixturenames
+    house: House = request.getfixturevalue("sold_house" if has_sold else "empty_house")
+    return house
+
+
+@pytest.fixture
+async def superuser(house: House) -> AsyncIterator[Connection]:
+    connection = await asyncpg.connect(house.superuser_dsn)
     # A corruption is something that no rule of the database has stopped.
     await connection.execute("SET session_replication_role = replica")
     yield connection
@@ -83,8 +114,8 @@ async def superuser(empty_house: House) -> AsyncIterator[Connection]:
 
 
 @pytest.fixture
-async def pool(empty_house: House) -> AsyncIterator[Pool]:
-    async with asyncpg.create_pool(empty_house.application_dsn, min_size=1, max_size=2) as pool:
+async def pool(house: House) -> AsyncIterator[Pool]:
+    async with asyncpg.create_pool(house.application_dsn, min_size=1, max_size=2) as pool:
         yield pool
 
 

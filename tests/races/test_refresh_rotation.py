@@ -24,11 +24,22 @@ CONNECTIONS = 50
 _LIVE_TOKENS = "SELECT count(*) FROM refresh_token WHERE used_at_ms IS NULL"
 
 
+Told = list[Rotation | RefreshRefused]
+
+
+def winners_of(told: Told) -> int:
+    """How many got a successor of their own."""
+    return sum(isinstance(answer, Rotation) and not answer.is_repetition for answer in told)
+
+
 async def race(
-    dsn: str, clients: list[str | None], rounds: int
-) -> list[list[Rotation | RefreshRefused]]:
-    """What fifty callers with one token were told, in each of some rounds."""
-    told: list[list[Rotation | RefreshRefused]] = []
+    dsn: str, clients: list[str | None], rounds: int, *, winners_enough: int = CONNECTIONS
+) -> list[Told]:
+    """What fifty callers with one token were told, in each of some rounds.
+
+    The last round is the first with so many winners.
+    """
+    told: list[Told] = []
     async with opened_pool(dsn, role=None, size_max=CONNECTIONS) as pool:
         accounts = Accounts(pool)
         # All connections are open before the race, so that it is one.
@@ -43,6 +54,8 @@ async def race(
                     *(accounts.rotate_refresh(token, NOW_MS, client=client) for client in clients)
                 )
             )
+            if winners_of(told[-1]) >= winners_enough:
+                break
     return told
 
 
@@ -91,9 +104,6 @@ async def test_control_without_the_lock_several_successors_are_made(
     assert body.count(" FOR UPDATE") == 1
     await connection.execute(body.replace(" FOR UPDATE", ""))
     await connection.close()
-    rounds = await race(fresh_database, clients, 5)
-    winners = [
-        sum(isinstance(answer, Rotation) and not answer.is_repetition for answer in told)
-        for told in rounds
-    ]
-    assert max(winners) > 1
+    # On a busy machine many rounds go by in which nobody comes between reading and writing.
+    rounds = await race(fresh_database, clients, 100, winners_enough=2)
+    assert winners_of(rounds[-1]) > 1

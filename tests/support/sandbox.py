@@ -104,15 +104,21 @@ def _thread(state_directory: Path | None, port: int) -> Iterator[RunningSandbox]
         is_up.set()
         await serving
 
-    thread = threading.Thread(target=asyncio.run, args=(serve(),), name="sandbox", daemon=True)
+    def run() -> None:
+        with listener:
+            asyncio.run(serve())
+
+    thread = threading.Thread(target=run, name="sandbox", daemon=True)
     thread.start()
     assert is_up.wait(_TIMEOUT_S), "the sandbox did not start"
     try:
         yield RunningSandbox(url)
     finally:
         server.should_exit = True
-        thread.join(_TIMEOUT_S)
-        listener.close()
+        # It sees that within a tenth of a second, and takes another one. Only whoever is given its
+        # state or its port needs it gone.
+        if state_directory is not None or port:
+            thread.join(_TIMEOUT_S)
 
 
 @contextlib.contextmanager

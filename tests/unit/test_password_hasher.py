@@ -31,7 +31,7 @@ stops_processes = pytest.mark.skipif(
 
 @pytest.fixture
 async def hasher() -> AsyncIterator[PasswordHasher]:
-    hasher = PasswordHasher()
+    hasher = PasswordHasher(gives_way=False)
     yield hasher
     hasher.close()
 
@@ -69,7 +69,7 @@ async def test_nobody_has_a_password_and_finding_out_costs_the_same(
     assert await hasher.verify(None, "") == Verdict(False)
     real = argon2.extract_parameters(await hasher.hash(PASSWORD))
     assert argon2.extract_parameters(hasher._nobodys) == real
-    other = PasswordHasher()
+    other = PasswordHasher(gives_way=False)
     assert other._nobodys != hasher._nobodys
     other.close()
 
@@ -114,7 +114,7 @@ async def test_what_cannot_be_read_lets_nobody_in(hasher: PasswordHasher) -> Non
 
 @stops_processes
 async def test_who_comes_when_the_line_is_full_is_sent_away() -> None:
-    hasher = PasswordHasher(waiting_max=2)
+    hasher = PasswordHasher(waiting_max=2, gives_way=False)
     await hasher.start()
     with stopped(hasher):
         waiting = [asyncio.ensure_future(hasher.verify(None, PASSWORD)) for _ in range(3)]
@@ -131,7 +131,7 @@ async def test_who_comes_when_the_line_is_full_is_sent_away() -> None:
 async def test_a_crowd_that_is_sent_away_is_one_line_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    hasher = PasswordHasher(waiting_max=0)
+    hasher = PasswordHasher(waiting_max=0, gives_way=False)
     await hasher.start()
     with stopped(hasher):
         waiting = asyncio.ensure_future(hasher.verify(None, PASSWORD))
@@ -181,7 +181,7 @@ async def test_whoever_comes_first_has_his_turn_first(hasher: PasswordHasher) ->
 
 @stops_processes
 async def test_hanging_up_makes_no_room_for_more_work_than_is_allowed() -> None:
-    hasher = PasswordHasher(waiting_max=0)
+    hasher = PasswordHasher(waiting_max=0, gives_way=False)
     stored = await hasher.hash(PASSWORD)
     with stopped(hasher):
         first = asyncio.ensure_future(hasher.verify(stored, PASSWORD))
@@ -201,7 +201,7 @@ async def test_hanging_up_makes_no_room_for_more_work_than_is_allowed() -> None:
 
 @stops_processes
 async def test_those_who_hang_up_while_they_wait_cost_nothing() -> None:
-    hasher = PasswordHasher(waiting_max=5)
+    hasher = PasswordHasher(waiting_max=5, gives_way=False)
     await hasher.start()
     with stopped(hasher):
         waiting = [asyncio.ensure_future(hasher.verify(None, PASSWORD)) for _ in range(6)]
@@ -241,7 +241,7 @@ async def test_a_process_that_cannot_be_started_is_a_fault_and_tried_again(
 
 @stops_processes
 async def test_closing_ends_the_process_and_whoever_waits_is_told() -> None:
-    hasher = PasswordHasher()
+    hasher = PasswordHasher(gives_way=False)
     await hasher.start()
     pid = pid_of(hasher)
     os.kill(pid, signal.SIGSTOP)

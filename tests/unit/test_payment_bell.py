@@ -65,7 +65,7 @@ async def test_many_who_ring_soon_after_each_other_are_heard_twice(actors: Actor
 async def test_each_database_has_a_bell_of_its_own(actors: Actors) -> None:
     bell = PaymentBell(ActorsConfig(ShardMap.even(("postgresql:///a", "postgresql:///b")), "beats"))
     bell(0)
-    await until_rung(actors, 1)
+    # While the first is still being looked for.
     bell(1)
     await until_rung(actors, 2)
-    assert actors.rings == ["payments:0", "payments:1"]
+    assert sorted(actors.rings) == ["payments:0", "payments:1"]
