@@ -4,8 +4,8 @@ Theory of operation
 -------------------
 One remote call per command would cost more than the command. So every actor has one *channel*
 in this process: while a batch is under way, later commands wait in a list and leave together
-when it returns. A lone command leaves at once; a crowd's next batch waits for company as long
-again as the one before it took; so the busier the house, the larger the batches.
+when it returns. A lone command leaves at once; where there is company, batches leave in a rhythm,
+which is slower for a crowd; so the busier the house, the larger the batches.
 
 Every command carries an id that makes repeating it harmless, but only the caller knows whether
 it wants to: this ref repeats a command by itself only when it is certain that nothing happened
@@ -51,15 +51,19 @@ SECOND_BATCH_COMMANDS_MIN = 32
 """A remote call costs as much as a few dozen commands, so a second one leaves only when it is
 full enough to be worth it; fewer commands wait for the first to return."""
 
-BATCH_SPACING_MIN_S = 0.005
-BATCH_SPACING_MAX_S = 0.020
-"""In a crowd, a batch that is not full leaves no sooner than this after the one before it: a batch
-costs its actor and Postgres as much as a few dozen commands. Within these bounds, it is twice the
-time that the one before it took: who is answered late anyway waits little longer, and what is
-spared lets everybody be answered sooner."""
+BATCH_SPACING_S = 0.012
+"""In company, a batch that is not full leaves no sooner than this after the one before it: a batch
+costs its actor and Postgres as much as a few dozen commands. Fewer and larger ones leave processor
+time free, and whoever wants some of it then is in nobody's way."""
 
-CROWD_COMMANDS_MIN = 4
-"""So many commands in one batch are a crowd. Fewer never wait for company."""
+BATCH_SPACING_MAX_S = 0.020
+CROWD_COMMANDS_MIN = 16
+"""After a batch of so many, what is asked for is more than what is free, and answers are late
+anyway. The next one then waits twice as long as this one took, within these bounds: that lets
+everybody be answered sooner."""
+
+COMPANY_COMMANDS_MIN = 2
+"""Who was alone in a batch does not make the next one wait."""
 
 WAITING_COMMANDS_MAX = 8_192
 """Per actor and calling process; beyond it claims are refused, settling at twice of it."""
@@ -216,9 +220,11 @@ class _Channel:
 
     def _pause_s(self) -> float:
         """How long the next batch waits for company."""
-        if self._left_with < CROWD_COMMANDS_MIN or self._length >= SECOND_BATCH_COMMANDS_MIN:
+        if self._left_with < COMPANY_COMMANDS_MIN or self._length >= SECOND_BATCH_COMMANDS_MIN:
             return 0.0
-        spacing_s = min(max(2 * self._took_s, BATCH_SPACING_MIN_S), BATCH_SPACING_MAX_S)
+        spacing_s = BATCH_SPACING_S
+        if self._left_with >= CROWD_COMMANDS_MIN:
+            spacing_s = min(max(2 * self._took_s, spacing_s), BATCH_SPACING_MAX_S)
         return self._left_at_s + spacing_s - self._loop.time()
 
     def _is_worth_a_batch(self, others: int) -> bool:

@@ -16,7 +16,8 @@ the processes of each session and shares the processor among the groups first, a
 priority inside the group of its application runs as often as a database that has a group too.
 Hence a session of its own, whose group is low, and a policy below all priorities for machines
 that do not group. It rests after each hash, because a core that computes hashes makes its
-neighbour slower at whatever priority: they share caches and memory.
+neighbour slower at whatever priority: they share caches and memory. It rests longer when the hash
+had to wait for a core: whoever it waited for will want that core again.
 
 On a machine of few cores all such programs together compute and rest as one, in turns. A core that
 is never quite idle takes over nothing of what waits at the others, so while every core has a hash
@@ -65,7 +66,14 @@ GIVE_NO_WAY = "--give-no-way"
 
 LENGTH = struct.Struct("!I")
 REST_TO_WORK = 1.0
-"""So long it rests after a hash, in the time that the hash took: at most half a core is used."""
+"""So long it rests after a hash, in the time that a core worked on it: half a core at most."""
+
+REST_TO_WAIT = 3.0
+"""So long it rests besides, in the time that the hash had to wait for a core: where others want the
+cores too, they soon get them back."""
+
+REST_S_MAX = 0.5
+"""Where there is no end of others, a hash a second is better than none."""
 
 FEW_CORES = 4
 """On so many, hashes are computed one after the other, whoever asks for them."""
@@ -100,9 +108,10 @@ def main() -> int:
                 _send(owner, _answer(argon2, request))
                 continue
             with turn():
-                begun = time.monotonic()
+                begun, worked = time.monotonic(), time.process_time()
                 _send(owner, _answer(argon2, request))
-                time.sleep(REST_TO_WORK * (time.monotonic() - begun))
+                took, work = time.monotonic() - begun, time.process_time() - worked
+                time.sleep(rest_s(work, max(0.0, took - work)))
     return 0
 
 
@@ -156,6 +165,11 @@ def _lower_priority() -> None:
 def _lower_policy() -> None:
     if sys.platform == "linux":
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def rest_s(work_s: float, wait_s: float) -> float:
+    """Seconds to rest after a hash on which a core worked so long and that waited so long."""
+    return min(REST_TO_WORK * work_s + REST_TO_WAIT * wait_s, REST_S_MAX)
 
 
 def _answer(argon2: PasswordHasher, request: dict[str, str]) -> dict[str, object]:

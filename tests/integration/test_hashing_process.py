@@ -148,6 +148,12 @@ def test_nobody_is_kept_out_by_a_program_that_does_not_end_its_turn(
     assert _in_two_turns(file, FEW_CORES)[0] == "the second has its turn"
 
 
+def test_it_rests_as_long_as_it_worked_and_longer_where_others_wanted_the_core() -> None:
+    calm, busy, hopeless = (hashing_program.rest_s(0.03, wait_s) for wait_s in (0, 0.03, 60))
+    assert calm == 0.03
+    assert calm < busy < hopeless == hashing_program.REST_S_MAX
+
+
 @pytest.mark.parametrize("what", ["idle", "busy"])
 def test_it_ends_with_its_owner_however_that_ends(what: str) -> None:
     with subprocess.Popen([sys.executable, "-c", _OWNER, what], stdout=subprocess.PIPE) as owner:

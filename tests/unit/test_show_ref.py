@@ -184,80 +184,88 @@ async def test_concurrent_first_callers_look_the_actor_up_and_connect_once(house
 # -- company --------------------------------------------------------------------------------------
 
 
-def space_batches(monkeypatch: pytest.MonkeyPatch, min_s: float, max_s: float) -> None:
-    monkeypatch.setattr(show_ref, "BATCH_SPACING_MIN_S", min_s)
-    monkeypatch.setattr(show_ref, "BATCH_SPACING_MAX_S", max_s)
+def space_batches(monkeypatch: pytest.MonkeyPatch, few_s: float, crowd_s: float) -> None:
+    monkeypatch.setattr(show_ref, "BATCH_SPACING_S", few_s)
+    monkeypatch.setattr(show_ref, "BATCH_SPACING_MAX_S", crowd_s)
 
 
-async def crowd(house: House) -> None:
-    """As many commands in one batch as make a crowd."""
+async def together(house: House, count: int) -> None:
+    """So many commands in one batch."""
     await house.ask(hold(ID, 9))  # The first one leaves alone: it finds the actor.
     before = len(house.actor.batches)
-    seats = range(show_ref.CROWD_COMMANDS_MIN)
-    await asyncio.gather(*(house.ask(hold(ID, seat)) for seat in seats))
-    assert [len(batch) for batch in house.actor.batches[before:]] == [len(seats)]
+    await asyncio.gather(*(house.ask(hold(ID, seat)) for seat in range(count)))
+    assert [len(batch) for batch in house.actor.batches[before:]] == [count]
 
 
-async def test_in_a_crowd_the_next_batch_waits_for_company(
-    house: House, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("count", [show_ref.COMPANY_COMMANDS_MIN, show_ref.CROWD_COMMANDS_MIN])
+async def test_in_company_the_next_batch_waits_for_more(
+    house: House, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     space_batches(monkeypatch, 0.2, 0.2)
-    await crowd(house)
-    first = house.ask(hold(ID, 10))
+    await together(house, count)
+    first = house.ask(hold(ID, 20))
     await turn()
     assert len(house.actor.batches) == 2
-    second = house.ask(hold(ID, 11))
+    second = house.ask(hold(ID, 21))
     await asyncio.gather(first, second)
     assert [len(batch) for batch in house.actor.batches[2:]] == [2]
 
 
-async def test_the_next_batch_waits_as_long_again_as_the_one_before_it_took(
+async def test_after_a_crowd_the_next_batch_waits_as_long_again_as_the_one_before_it_took(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space_batches(monkeypatch, 0, 60)
-    await crowd(house)
+    await together(house, show_ref.CROWD_COMMANDS_MIN)
     house.actor.gate.clear()
-    slow = [house.ask(hold(ID, 10 + seat)) for seat in range(show_ref.CROWD_COMMANDS_MIN)]
+    slow = [house.ask(hold(ID, 20 + seat)) for seat in range(show_ref.CROWD_COMMANDS_MIN)]
     await asyncio.sleep(0.1)
     house.actor.gate.set()
     await asyncio.gather(*slow)
     before = len(house.actor.batches)
-    first = house.ask(hold(ID, 20))
+    first = house.ask(hold(ID, 40))
     await turn()
     assert len(house.actor.batches) == before
-    second = house.ask(hold(ID, 21))
+    second = house.ask(hold(ID, 41))
     await asyncio.gather(first, second)
     assert [len(batch) for batch in house.actor.batches[before:]] == [2]
+
+
+async def test_after_fewer_than_a_crowd_it_does_not_matter_how_long_they_took(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space_batches(monkeypatch, 0, 60)
+    await together(house, show_ref.CROWD_COMMANDS_MIN - 1)
+    house.actor.gate.clear()
+    slow = [house.ask(hold(ID, 20 + seat)) for seat in range(show_ref.CROWD_COMMANDS_MIN - 1)]
+    await asyncio.sleep(0.1)
+    house.actor.gate.set()
+    await asyncio.gather(*slow)
+    async with asyncio.timeout(10):
+        await house.ask(hold(ID, 40))
 
 
 async def test_a_full_batch_does_not_wait_for_company(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space_batches(monkeypatch, 60, 60)
-    await crowd(house)
-    lonely = house.ask(hold(ID, 10))
+    await together(house, show_ref.COMPANY_COMMANDS_MIN)
+    lonely = house.ask(hold(ID, 20))
     await turn()
     assert len(house.actor.batches) == 2
     count = show_ref.SECOND_BATCH_COMMANDS_MIN - 1
     async with asyncio.timeout(10):
-        await asyncio.gather(lonely, *(house.ask(hold(ID, 20 + seat)) for seat in range(count)))
+        await asyncio.gather(lonely, *(house.ask(hold(ID, 21 + seat)) for seat in range(count)))
     assert [len(batch) for batch in house.actor.batches[2:]] == [count + 1]
 
 
-async def test_few_callers_never_wait_for_company(
+async def test_a_lone_caller_never_waits_for_company(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space_batches(monkeypatch, 60, 60)
-    await house.ask(hold(ID, 9))
     async with asyncio.timeout(10):
         for seat in range(5):
-            await asyncio.gather(
-                *(
-                    house.ask(hold(ID, 10 * seat + n))
-                    for n in range(show_ref.CROWD_COMMANDS_MIN - 1)
-                )
-            )
-    assert len(house.actor.batches) == 6
+            await house.ask(hold(ID, seat))
+    assert len(house.actor.batches) == 5
 
 
 # -- deadlines ------------------------------------------------------------------------------------
