@@ -54,7 +54,7 @@ from reservation.seat_map import Outcome, Repeated, SeatMap
 from tests.support.histories import START_AT_MS, make_show
 from tests.support.transcript import assert_conserved, assert_sound, restored
 
-LIVES, STEPS_OF_A_LIFE = 260, 50
+LIVES, STEPS_OF_A_LIFE = 400, 50
 """Of fifty possible steps a life has forty-six on average."""
 STEPS_MIN = 10_000
 TTL_MS, LIFE_MS, HOLDS_MAX, PLACES_MAX = 10_000, 25_000, 3, 9
