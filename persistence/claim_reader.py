@@ -27,6 +27,7 @@ LIVE_HOLDS_LISTED_MAX = 200
 CHANNEL_REASON = "channel"
 """Why a seat is off general sale that only a channel sells."""
 
+_BEFORE_EVERYTHING = -1
 _AFTER_EVERYTHING = 2**63 - 1
 
 
@@ -155,28 +156,48 @@ class ClaimReader:
 
     async def seat_map(self, show_id: ShowId) -> SeatMapSnapshot:
         """All claims of a show at one moment."""
+        _, snapshot = await self.seat_map_since(show_id, _BEFORE_EVERYTHING)
+        assert snapshot is not None, "everything is news"
+        return snapshot
+
+    async def seat_map_since(
+        self, show_id: ShowId, seq: int
+    ) -> tuple[ShowPosition, SeatMapSnapshot | None]:
+        """Where a show is, and all its claims at that moment; None when it is at ``seq`` still."""
         async with reading(self._pool(show_id)) as connection:
-            row = await connection.fetchrow(_SQL["seat_map"], show_id)
+            row = await connection.fetchrow(_SQL["seat_map"], show_id, seq)
         assert row is not None
-        seq, leg_count, claims, holds, blocks, admissions, channel_seats = row
-        taken = dict(taken_seats(orjson.loads(claims), leg_count))
-        held: dict[int, int] = {}
-        for from_leg, to_leg, seats in orjson.loads(holds):
-            mask = (1 << to_leg) - (1 << from_leg)
-            for seat_index in seats:
-                held[seat_index] = held.get(seat_index, 0) | mask
-        admitted: dict[int, dict[int, int]] = {}
-        for tier_index, leg, count in orjson.loads(admissions):
-            admitted.setdefault(tier_index, {})[leg] = count
-        blocked = dict(orjson.loads(blocks))
-        for seat_index in orjson.loads(channel_seats):
-            blocked[seat_index] = CHANNEL_REASON
-            taken[seat_index] = (1 << leg_count) - 1
-            held.pop(seat_index, None)
-        return SeatMapSnapshot(seq, taken, held, blocked, admitted)
+        position, content = ShowPosition(*row[:2]), row[2:]
+        return position, None if position.seq == seq else _snapshot_of(position.seq, *content)
 
     def _pool(self, show_id: ShowId) -> Pool:
         return self._pools[self._shards.database_of(show_id)]
+
+
+def _snapshot_of(
+    seq: int,
+    leg_count: int,
+    claims: str,
+    holds: str,
+    blocks: str,
+    admissions: str,
+    channel_seats: str,
+) -> SeatMapSnapshot:
+    taken = dict(taken_seats(orjson.loads(claims), leg_count))
+    held: dict[int, int] = {}
+    for from_leg, to_leg, seats in orjson.loads(holds):
+        mask = (1 << to_leg) - (1 << from_leg)
+        for seat_index in seats:
+            held[seat_index] = held.get(seat_index, 0) | mask
+    admitted: dict[int, dict[int, int]] = {}
+    for tier_index, leg, count in orjson.loads(admissions):
+        admitted.setdefault(tier_index, {})[leg] = count
+    blocked = dict(orjson.loads(blocks))
+    for seat_index in orjson.loads(channel_seats):
+        blocked[seat_index] = CHANNEL_REASON
+        taken[seat_index] = (1 << leg_count) - 1
+        held.pop(seat_index, None)
+    return SeatMapSnapshot(seq, taken, held, blocked, admitted)
 
 
 async def _find_holds(pool: Pool, hold_ids: Sequence[HoldId]) -> list[Hold | None]:

@@ -59,17 +59,27 @@ SELECT seq FROM show_owner WHERE show_id = $1
 SELECT epoch, seq FROM show_owner WHERE show_id = $1
 
 -- name: seat_map
--- Everything a seat map shows, in one snapshot: one row, so that one statement sees one moment.
-SELECT
-    coalesce((SELECT seq FROM show_owner WHERE show_id = $1), 0),
-    coalesce((SELECT leg_count FROM show_owner WHERE show_id = $1), 1),
-    (SELECT coalesce(json_agg(json_build_array(block, taken)), '[]')
-     FROM seat_claim WHERE show_id = $1),
-    (SELECT coalesce(json_agg(json_build_array(from_leg, to_leg, to_json(seats))), '[]')
-     FROM every_hold WHERE show_id = $1 AND hold_id BETWEEN holds_from($1) AND holds_to($1)
-        AND state = 'held'),
-    (SELECT coalesce(json_agg(json_build_array(seat_index, reason)), '[]')
-     FROM seat_block WHERE show_id = $1),
-    (SELECT coalesce(json_agg(json_build_array(tier_index, leg, admitted)), '[]')
-     FROM admission_claim WHERE show_id = $1),
-    (SELECT coalesce(json_agg(seat_index), '[]') FROM channel_seat WHERE show_id = $1)
+-- How far a show's journal is and who may write it, and unless the reader is as far already ($2)
+-- everything a seat map shows, in one snapshot: one row, so that one statement sees one moment.
+SELECT epoch, seq, leg_count,
+    CASE WHEN is_news THEN (
+        SELECT coalesce(json_agg(json_build_array(block, taken)), '[]')
+        FROM seat_claim WHERE show_id = $1) END,
+    CASE WHEN is_news THEN (
+        SELECT coalesce(json_agg(json_build_array(from_leg, to_leg, to_json(seats))), '[]')
+        FROM every_hold WHERE show_id = $1 AND hold_id BETWEEN holds_from($1) AND holds_to($1)
+            AND state = 'held') END,
+    CASE WHEN is_news THEN (
+        SELECT coalesce(json_agg(json_build_array(seat_index, reason)), '[]')
+        FROM seat_block WHERE show_id = $1) END,
+    CASE WHEN is_news THEN (
+        SELECT coalesce(json_agg(json_build_array(tier_index, leg, admitted)), '[]')
+        FROM admission_claim WHERE show_id = $1) END,
+    CASE WHEN is_news THEN (
+        SELECT coalesce(json_agg(seat_index), '[]') FROM channel_seat WHERE show_id = $1) END
+FROM (
+    SELECT coalesce(max(epoch), 0) AS epoch, coalesce(max(seq), 0) AS seq,
+        coalesce(max(leg_count), 1) AS leg_count,
+        coalesce(max(seq), 0) <> $2::bigint AS is_news
+    FROM show_owner WHERE show_id = $1
+) o

@@ -54,6 +54,9 @@ TRUE_FOR_S = MAP_TTL_MS / 1_000
 PATIENCE_S = 0.025
 """A reader waits no longer for the cache while there is a copy that may still be used."""
 
+_NOTHING = -1
+"""Less than any sequence number."""
+
 COPIES_BYTES = 32 * 1024 * 1024
 
 _FILL_WAITS_S = (0.005, 0.01, 0.02, 0.04, 0.08)
@@ -63,13 +66,10 @@ _FILL_WAITS_S = (0.005, 0.01, 0.02, 0.04, 0.08)
 class SeatMapSource(Protocol):
     """The part of ``persistence.claim_reader.ClaimReader`` that is needed here."""
 
-    async def position_of(self, show_id: ShowId) -> ShowPosition:
-        """See ``ClaimReader.position_of``."""
-        ...
-
-    async def seat_map(self, show_id: ShowId) -> SeatMapSnapshot:
-        """See ``ClaimReader.seat_map``."""
-        ...
+    async def seat_map_since(
+        self, show_id: ShowId, seq: int
+    ) -> tuple[ShowPosition, SeatMapSnapshot | None]:
+        """See ``ClaimReader.seat_map_since``."""
 
 
 class _Key(NamedTuple):
@@ -219,14 +219,15 @@ class SeatMaps:
     async def _query(self, key: _Key) -> _Copy:
         """Ask the database, cheaply if it still says what we have, and tell the cache."""
         asked_at_s = self._clock()
-        # Before the map: an epoch that came in between would make this image look like one of
-        # the new owner, and newer than what the old one wrote last.
-        position = await self._source.position_of(key.show_id)
         copy = self._copies.find(key)
-        if copy is not None and copy.image.seq == position.seq:
+        have = _NOTHING if copy is None else copy.image.seq
+        # At one moment: an epoch that came before the map would make this image look like one of
+        # the new owner, and newer than what the old one wrote last.
+        position, snapshot = await self._source.seat_map_since(key.show_id, have)
+        if snapshot is None:
+            assert copy is not None, "to whom has nothing, everything is news"
             image = copy.image.with_epoch(position.epoch)
         else:
-            snapshot = await self._source.seat_map(key.show_id)
             image = image_of_snapshot(key.show_id, position.epoch, key.shape, snapshot)
         copy = self._take(key, image, asked_at_s)
         if self._cache is not None:

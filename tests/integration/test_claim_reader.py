@@ -132,6 +132,21 @@ async def test_a_seat_map_is_the_owner_s_at_every_moment(
         assert await reader.version_of(show.show_id) == seq
 
 
+async def test_who_knows_a_seat_map_already_hears_where_the_show_is_and_no_more(
+    reader: ClaimReader, journal: PostgresJournal
+) -> None:
+    show = make_show("known map")
+    nothing = SeatMapSnapshot(0, {}, {}, {}, {})
+    assert await reader.seat_map_since(show.show_id, 0) == ((0, 0), None)
+    assert await reader.seat_map_since(show.show_id, -1) == ((0, 0), nothing)
+    await journal.activate(show)
+    for batch in RandomLife(show, 3).batches(5):
+        seq = await journal.append(show.show_id, batch)
+        assert await reader.seat_map_since(show.show_id, seq) == ((1, seq), None)
+        news = await reader.seat_map_since(show.show_id, seq - 1)
+        assert news == ((1, seq), await reader.seat_map(show.show_id))
+
+
 async def test_a_seat_map_of_a_show_that_nobody_asked_for_is_empty(reader: ClaimReader) -> None:
     show_id = make_show("quiet").show_id
     assert await reader.seat_map(show_id) == SeatMapSnapshot(0, {}, {}, {}, {})

@@ -78,20 +78,18 @@ async def browsers(house: House, valkey: EmbeddedValkey) -> AsyncIterator[list[h
 def questions(house: House) -> Iterator[Counter[str]]:
     """How often the database was asked, by the name of the question."""
     counts: Counter[str] = Counter()
-    position_of, seat_map = house.claims.position_of, house.claims.seat_map
+    seat_map_since = house.claims.seat_map_since
 
-    async def counted_position(show_id: ShowId) -> ShowPosition:
+    async def counted(show_id: ShowId, seq: int) -> tuple[ShowPosition, SeatMapSnapshot | None]:
         counts["position"] += 1
-        return await position_of(show_id)
-
-    async def counted_map(show_id: ShowId) -> SeatMapSnapshot:
-        counts["map"] += 1
-        return await seat_map(show_id)
+        position, snapshot = await seat_map_since(show_id, seq)
+        counts["map"] += snapshot is not None
+        return position, snapshot
 
     claims: Any = house.claims
-    claims.position_of, claims.seat_map = counted_position, counted_map
+    claims.seat_map_since = counted
     yield counts
-    del claims.position_of, claims.seat_map
+    del claims.seat_map_since
 
 
 async def hold(booking: httpx.AsyncClient, show_id: ShowId, **body: object) -> str:

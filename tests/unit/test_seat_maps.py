@@ -44,17 +44,16 @@ class Database:
         self.is_away = False
         self.turns = 1
 
-    async def position_of(self, show_id: ShowId) -> ShowPosition:
+    async def seat_map_since(
+        self, show_id: ShowId, seq: int
+    ) -> tuple[ShowPosition, SeatMapSnapshot | None]:
         self.positions += 1
-        position = ShowPosition(EPOCH, self.seq)
+        position, snapshot = ShowPosition(EPOCH, self.seq), None
+        if seq != self.seq:
+            self.maps += 1
+            snapshot = SeatMapSnapshot(self.seq, {}, {}, {}, {0: {0: self.seq}})
         await self._answer()
-        return position
-
-    async def seat_map(self, show_id: ShowId) -> SeatMapSnapshot:
-        self.maps += 1
-        snapshot = SeatMapSnapshot(self.seq, {}, {}, {}, {0: {0: self.seq}})
-        await self._answer()
-        return snapshot
+        return position, snapshot
 
     async def _answer(self) -> None:
         if self.is_away:
