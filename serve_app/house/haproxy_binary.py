@@ -126,7 +126,9 @@ def _with_line(lines: list[str], line: WaitingLine) -> list[str]:
         return lines
     name = backend + _LINE_SUFFIX
     choice = f"    use_backend {name} if METH_POST {{ path {line.path} }}\n"
-    first_choice = next(number for number, text in enumerate(lines) if _CHOICE.match(text))
+    choices = [number for number, text in enumerate(lines) if _CHOICE.match(text)]
+    if not choices:
+        raise ConfigurationError(f"a path to {backend} and no 'use_backend' in the configuration")
     own = [
         f"backend {name}\n",
         *_for_the_line(_section_of(backend, lines), backend, line.at_once),
@@ -134,7 +136,7 @@ def _with_line(lines: list[str], line: WaitingLine) -> list[str]:
         f"    {line.too_late}\n",
         f"    {line.too_many} if {{ queue({name}) ge {line.waiting_max} }}\n",
     ]
-    return [*lines[:first_choice], choice, *lines[first_choice:], *own]
+    return [*lines[: choices[0]], choice, *lines[choices[0] :], *own]
 
 
 def _section_of(backend: str, lines: list[str]) -> list[str]:

@@ -384,6 +384,15 @@ def test_a_configuration_of_an_unknown_form_is_refused(line: str) -> None:
         corrected(configuration.replace(line, ""), "127.0.0.1")
 
 
+def test_an_application_that_no_request_is_sent_to_is_an_unknown_form_too() -> None:
+    configuration = CONFIGURATION.format(
+        folder="/run", http_port=8000, metrics_port=1, stats_port=2, server_port=3
+    )
+    without = configuration.replace("    use_backend", "    # use_backend")
+    with pytest.raises(ConfigurationError, match="http-account"):
+        corrected(without, "127.0.0.1", login_line("/api/account"))
+
+
 # In a process of its own: Ray Serve reads its environment once, when it is imported.
 RENDER = """
 import sys
