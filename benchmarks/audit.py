@@ -20,6 +20,7 @@ from reservation.ids import ShowId
 
 FAULTS_SHOWN_MAX = 20
 FOR_EVER_MS = 2**62
+AUDIT_WITHIN_S = 600.0
 
 _SOLD_BY_OTHERS = """
 SELECT hold_id, places, (extract(epoch FROM held_at) * 1000000)::bigint AS from_us,
@@ -117,7 +118,10 @@ class Audit:
     ) -> None:
         """Our shows: by the same checker, and by ``housefull verify``."""
         left = set(acknowledged)
-        pools = [await open_pool(dsn, "audit", size_max=1) for dsn in shards.dsns]
+        pools = [
+            await open_pool(dsn, "audit", size_max=1, answer_within_s=AUDIT_WITHIN_S)
+            for dsn in shards.dsns
+        ]
         try:
             for pool in pools:
                 for first in range(0, len(show_ids), _SHOWS_AT_ONCE):

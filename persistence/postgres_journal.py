@@ -8,13 +8,11 @@
     locked, out of space, too many connections      StoreBusy
     any other error                                 that error: nothing was written
 
-Nothing waits on a silent line: a request that is not answered in time ends with its connection,
-and the next one opens another. A connection that a firewall forgot would be silent for minutes.
+Nothing waits on a silent line: see ``persistence.timed_connection``.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
@@ -30,7 +28,7 @@ from persistence.hold_rows import holds_of
 from persistence.journal import Activation
 from persistence.projection import Projection
 from persistence.queries import load_queries
-from persistence.sessions import Connection, Pool, open_pool, open_writer
+from persistence.sessions import Connection, Pool, PooledConnection, open_pool, open_writer, reading
 from persistence.store import Part, ShowsLost, StoreBusy, StoreSilent
 from reservation.events import ShowCancelled
 from reservation.faults import PlanTooSmall, ShowUnavailable
@@ -41,8 +39,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-COMMIT_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 10.0
 ACTIVATION_LOCK_TIMEOUT_MS = 500
 ACTIVATION_ATTEMPTS = 3
 
@@ -97,40 +93,40 @@ class PostgresStore:
 
     async def now_ms(self) -> int:
         """See ``Store.now_ms``."""
-        return int(await self._read(lambda pool: pool.fetchval(_SQL["now_ms"])))
+        return int(await self._read(lambda connection: connection.fetchval(_SQL["now_ms"])))
 
     async def activate(self, show: Show) -> Activation:
         """See ``Store.activate``."""
-        return await self._read(lambda pool: self._activate(pool, show))
+        return await self._read(lambda connection: self._activate(connection, show))
 
     async def epochs(self, show_ids: Sequence[ShowId]) -> Mapping[ShowId, int]:
         """See ``Store.epochs``."""
-        rows = await self._read(lambda pool: pool.fetch(_SQL["find_owners"], show_ids))
+        rows = await self._read(lambda connection: connection.fetch(_SQL["find_owners"], show_ids))
         return {ShowId(row["show_id"]): row["epoch"] for row in rows}
 
-    async def _activate(self, pool: Pool, show: Show) -> Activation:
+    async def _activate(self, connection: PooledConnection, show: Show) -> Activation:
         capacities = [tier.capacity for tier in show.plan.admission_tiers]
         shape = (show.route.leg_count, show.plan.seat_count, capacities)
-        epoch, seq = await self._take_epoch(pool, show.show_id, shape)
+        epoch, seq = await self._take_epoch(connection, show.show_id, shape)
         if seq == 0:
             # Nobody ever wrote anything of it, and older epochs cannot any more.
             return Activation(epoch, seq, [], [], 0, 0)
-        return await self._load(pool, show.show_id, epoch, seq)
+        return await self._load(connection, show.show_id, epoch, seq)
 
     async def _take_epoch(
-        self, pool: Pool, show_id: ShowId, shape: tuple[int, int, list[int]]
+        self, connection: PooledConnection, show_id: ShowId, shape: tuple[int, int, list[int]]
     ) -> tuple[int, int]:
         for attempt in range(ACTIVATION_ATTEMPTS):
             try:
-                row = await pool.fetchrow(_SQL["activate_show"], show_id, self._owner, *shape)
+                row = await connection.fetchrow(_SQL["activate_show"], show_id, self._owner, *shape)
             except asyncpg.LockNotAvailableError:
                 if attempt + 1 == ACTIVATION_ATTEMPTS:
                     raise
                 # A replaced owner is stuck with the row locked. Its session is ended; what it
                 # was writing is then either committed or rolled back, and we see which.
-                for owner in await pool.fetch(_SQL["find_owners"], [show_id]):
+                for owner in await connection.fetch(_SQL["find_owners"], [show_id]):
                     log.warning("ending the sessions of %s, which block %s", owner[3], show_id)
-                    await pool.execute(_SQL["terminate_owner"], owner[3])
+                    await connection.execute(_SQL["terminate_owner"], owner[3])
             except asyncpg.PostgresError as error:
                 if error.sqlstate == "HF005":
                     raise PlanTooSmall(f"{show_id}: {error.args[0]}") from error
@@ -140,11 +136,10 @@ class PostgresStore:
                 return row[0], row[1]
         raise AssertionError("unreachable")
 
-    async def _load(self, pool: Pool, show_id: ShowId, epoch: int, seq: int) -> Activation:
-        async with (
-            pool.acquire() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+    async def _load(
+        self, connection: PooledConnection, show_id: ShowId, epoch: int, seq: int
+    ) -> Activation:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
             holds = await connection.fetch(_SQL["load_holds"], show_id)
             bookings = await connection.fetch(_SQL["load_bookings"], show_id)
             house = await connection.fetch(_SQL["load_house_seats"], show_id)
@@ -162,7 +157,7 @@ class PostgresStore:
             None if reason is None else ShowCancelled(reason, (), cancelled_at_ms),
         )
 
-    async def _read(self, work: Callable[[Pool], Coroutine[Any, Any, T]]) -> T:
+    async def _read(self, work: Callable[[PooledConnection], Coroutine[Any, Any, T]]) -> T:
         """Do what is not on the write path.
 
         Raises:
@@ -173,14 +168,10 @@ class PostgresStore:
                 self._pool = await open_pool(
                     self._dsn, self._owner, size_max=2, lock_timeout_ms=ACTIVATION_LOCK_TIMEOUT_MS
                 )
-            return await _answer_within(READ_TIMEOUT_S, work(self._pool), self._end_pool)
+            async with reading(self._pool) as connection:
+                return await work(connection)
         except _UNREACHABLE as error:
             raise ShowUnavailable(f"the database cannot be reached: {error!r}") from error
-
-    def _end_pool(self) -> None:
-        if self._pool is not None:
-            self._pool.terminate()
-            self._pool = None
 
     # -- writing ------------------------------------------------------------------------
 
@@ -210,7 +201,7 @@ class PostgresStore:
 
     async def _project_holds(self, show_ids: Sequence[ShowId], batches: int) -> list[ShowId]:
         more = await self._read(
-            lambda pool: pool.fetchval(_SQL["project_holds"], show_ids, batches)
+            lambda connection: connection.fetchval(_SQL["project_holds"], show_ids, batches)
         )
         return [ShowId(show_id) for show_id in more or ()]
 
@@ -233,9 +224,7 @@ class PostgresStore:
             writer = self._writer
             if writer is None or writer.is_closed():
                 writer = self._writer = await open_writer(self._dsn, self._owner)
-            # Cancelling would make the server cancel the statement, and a commit cancelled while
-            # it waits for a replica looks like a success. Cutting the line is honest.
-            return await _answer_within(COMMIT_TIMEOUT_S, request(writer), writer.terminate)
+            return await request(writer)
         except ValueError:
             # asyncpg calls an argument it cannot encode an interface error, too.
             raise
@@ -257,17 +246,3 @@ class PostgresStore:
             await self._writer.close()
         if self._pool is not None:
             await self._pool.close()
-
-
-async def _answer_within(
-    timeout_s: float, request: Coroutine[Any, Any, T], cut: Callable[[], None]
-) -> T:
-    """The answer to a request; ``cut`` ends the line of one that is not answered in time.
-
-    The request then fails as one whose line was lost.
-    """
-    timer = asyncio.get_running_loop().call_later(timeout_s, cut)
-    try:
-        return await request
-    finally:
-        timer.cancel()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 import asyncpg
 
+from persistence.timed_connection import WriterConnection, timed_connection
 from reservation.faults import Fault, OutcomeUnknown, ShowUnavailable
 
 # asyncpg's own classes take no type argument at run time; their stubs want one.
@@ -16,6 +18,9 @@ Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 PooledConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 CONNECT_TIMEOUT_S = 3.0
+
+FREE_WITHIN_S = 10.0
+"""So long a request waits for one of its pool's connections to be free."""
 
 _DATABASE_AWAY = (
     OSError,
@@ -55,6 +60,7 @@ async def open_writer(dsn: str, owner: str) -> Connection:
     return await asyncpg.connect(
         dsn,
         timeout=CONNECT_TIMEOUT_S,
+        connection_class=WriterConnection,
         server_settings={**_WRITER_SESSION, "application_name": owner},
     )
 
@@ -65,11 +71,13 @@ async def open_pool(
     *,
     size_max: int,
     lock_timeout_ms: int = 2_000,
+    answer_within_s: float | None = None,
     role: str | None = None,
 ) -> Pool:
     """A pool for everything that is not the write path. Connects on first use.
 
     Args:
+        answer_within_s: how long a request may take; None for the time of ``TimedConnection``.
         role: a group whose rights its sessions have instead of those of the DSN's own role; one
             of ``migrate.GROUPS_TO_TAKE_ON``.
     """
@@ -79,6 +87,7 @@ async def open_pool(
         min_size=0,
         max_size=size_max,
         timeout=CONNECT_TIMEOUT_S,
+        connection_class=timed_connection(answer_within_s),
         reset=_keep_session,  # type: ignore[arg-type]  # asyncpg hands out the proxy.
         server_settings={
             **_EVERY_SESSION,
@@ -119,7 +128,8 @@ async def _connected(
     pool: Pool, when_lost: Callable[[Exception], Fault]
 ) -> AsyncIterator[PooledConnection]:
     try:
-        connection = await pool.acquire()
+        async with asyncio.timeout(FREE_WITHIN_S):
+            connection = await pool.acquire()
     except (*_DATABASE_AWAY, asyncpg.InterfaceError) as error:
         raise _unavailable(error) from error
     try:
@@ -127,14 +137,21 @@ async def _connected(
     except _GAVE_UP as error:
         raise _unavailable(error) from error
     except _DATABASE_AWAY as error:
+        await _suspect(pool)
         raise when_lost(error) from error
     except asyncpg.InterfaceError as error:
         # Said of a connection that is gone, and of mistakes in our own calls.
         if _is_lost(connection):
+            await _suspect(pool)
             raise when_lost(error) from error
         raise
     finally:
         await pool.release(connection)
+
+
+async def _suspect(pool: Pool) -> None:
+    """What became of one connection has probably become of the others: use new ones."""
+    await pool.expire_connections()
 
 
 def has_given_up(fault: Fault) -> bool:

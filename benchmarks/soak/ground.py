@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import psutil
 
+from benchmarks.audit import AUDIT_WITHIN_S
 from benchmarks.soak.clients import TOLD, Job
 from persistence.catalogue import Catalogue
 from persistence.embedded_postgres import EmbeddedPostgres
@@ -194,7 +195,7 @@ async def ground_over_http(seed: int, epoch_s: float, ingress: str) -> AsyncIter
         admin, password = postgres.dsn("soak"), secrets.token_urlsafe(16)
         await prepare_database(admin, role="soaked", password=password)
         application = postgres.dsn("soak", "soaked", quote(password))
-        pool = await open_pool(admin, "soak", size_max=2)
+        pool = await open_pool(admin, "soak", size_max=2, answer_within_s=AUDIT_WITHIN_S)
         async with _line(application, directory) as line:
             shows = await _add_shows(pool, make_plan(SEATS))
             # The house waits for its database while it starts, and the line is ours to run.

@@ -33,6 +33,9 @@ _ORGANISER_CONNECTIONS_MAX = 4
 _SALES_CONNECTIONS_MAX = 2
 _IMPORT_CONNECTIONS_MAX = 2
 
+_ANSWER_WITHIN_S = 60.0
+"""Sums over all sales of a show, and statements that put thousands of shows, take their time."""
+
 
 @asynccontextmanager
 async def open_organiser_desk(
@@ -45,7 +48,13 @@ async def open_organiser_desk(
     async with AsyncExitStack() as opened:
 
         async def pool(dsn: str, connections_max: int, role: str | None = None) -> Pool:
-            made = await open_pool(dsn, _NAME, size_max=connections_max, role=role)
+            made = await open_pool(
+                dsn,
+                _NAME,
+                size_max=connections_max,
+                role=role,
+                answer_within_s=_ANSWER_WITHIN_S,
+            )
             opened.push_async_callback(close_pool, made)
             return made
 
@@ -83,6 +92,7 @@ async def open_import_catalogue(edge: EdgeConfig) -> AsyncIterator[Catalogue]:
         "timetable import",
         size_max=_IMPORT_CONNECTIONS_MAX,
         role=ORGANISER_GROUP,
+        answer_within_s=_ANSWER_WITHIN_S,
     )
     try:
         yield Catalogue(pool)

@@ -18,7 +18,6 @@ import asyncpg
 import psutil
 import pytest
 
-from persistence import postgres_journal
 from persistence.claim_blocks import claims_of
 from persistence.codec import decode_events
 from persistence.embedded_postgres import EmbeddedPostgres
@@ -28,6 +27,7 @@ from persistence.projection import Projection
 from persistence.queries import load_queries
 from persistence.sessions import Connection
 from persistence.shards import ShardMap
+from persistence.timed_connection import TimedConnection, WriterConnection
 from persistence.verification import verify_shows
 from reservation.events import Arrangement, BookingConfirmed, Event, SeatsHeld
 from reservation.faults import Diverged, Fenced, ShowUnavailable
@@ -65,8 +65,8 @@ async def proxy(empty_house: House) -> AsyncIterator[LossyProxy]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time-outs of a fraction of a second: the tests wait for them, they do not measure them."""
-    monkeypatch.setattr(postgres_journal, "COMMIT_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(postgres_journal, "READ_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(WriterConnection, "answer_within_s", 0.3)
+    monkeypatch.setattr(TimedConnection, "answer_within_s", 1.0)
 
 
 async def stored(connection: Connection, show_id: ShowId) -> list[Event]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -16,6 +17,7 @@ from persistence.postgres_journal import PostgresJournal
 from persistence.queries import load_queries
 from persistence.sessions import Pool
 from persistence.shards import ShardMap
+from persistence.timed_connection import TimedConnection
 from persistence.verification import verify_shows
 from reservation.events import (
     Arrangement,
@@ -32,6 +34,7 @@ from reservation.route import Segment
 from reservation.show import Show
 from tests.conftest import House
 from tests.support.histories import make_show
+from tests.support.lossy_proxy import LossyProxy
 
 SQL = load_queries("journal.sql")
 ANN, BOB = CustomerId("cus_ann"), CustomerId("cus_bob")
@@ -236,6 +239,29 @@ async def test_the_search_for_overdue_holds_leaves_an_owner_alone_that_lives(
     await search.find()
     assert len(await rows(pool)) == 2, "it has had time enough"
     await search.close()
+
+
+@pytest.mark.usefixtures("never_calm")
+async def test_a_database_that_is_silent_does_not_keep_the_search_from_the_others(
+    empty_house: House, pool: Pool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(overdue, "FORGOTTEN_S", 0)
+    monkeypatch.setattr(TimedConnection, "answer_within_s", 0.5)
+    owner = PostgresJournal(empty_house.application_dsn, "owner")
+    await owner.activate(SHOW)
+    async with LossyProxy(empty_house.application_dsn, tmp_path).running() as line:
+        search = OverdueHolds(ShardMap.even((line.dsn, empty_house.application_dsn)))
+        assert await search.find() == []
+        await owner.append(SHOW.show_id, [held(1)])
+        await owner.close()
+        await until_gone(pool, "owner")
+        line.freeze()
+        async with asyncio.timeout(PATIENCE_S):
+            assert await search.find() == []
+        assert line.happened["frozen"]
+        assert await rows(pool) == [hold_id(1)]
+        line.thaw()
+        await search.close()
 
 
 @pytest.mark.usefixtures("never_calm")
