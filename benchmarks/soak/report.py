@@ -11,11 +11,15 @@ from itertools import pairwise
 
 from benchmarks.soak.faults import Done, Record
 from reservation.commands import HoldSeats
+from reservation.ids import ShowId
 from tests.support.recorded_history import Attempt, Told, resolve
 
 LATE_MS_MAX = 2_000
 FAULT_LINGERS_S = 12.0
 """After a fault, until everything that waits for a time-out has met it."""
+
+STANDSTILL_S_MAX = 60.0
+"""Everybody wants every show all the time. Faults follow each other; each costs some seconds."""
 
 VIOLATIONS_SHOWN_MAX = 20
 
@@ -162,6 +166,22 @@ def _gaps(findings: Findings) -> list[list[int]]:
         if attempt.told is Told.EVENT and isinstance(attempt.command, HoldSeats):
             times.setdefault(attempt.show_id, []).append(attempt.answered_ns)
     return [sorted(each) for each in times.values()]
+
+
+def standstills(
+    attempts: Sequence[Attempt], show_ids: Sequence[ShowId], started_ns: int, ended_ns: int
+) -> list[str]:
+    """Shows of which nothing new was held for too long, whatever was done to them meanwhile."""
+    held: dict[ShowId, list[int]] = {show_id: [started_ns] for show_id in show_ids}
+    for attempt in attempts:
+        if attempt.told is Told.EVENT and isinstance(attempt.command, HoldSeats):
+            held[attempt.show_id].append(min(attempt.answered_ns, ended_ns))
+    return [
+        f"{show_id} sold nothing for {(later - earlier) / 10**9:.0f} s"
+        for show_id, times in held.items()
+        for earlier, later in pairwise([*sorted(times), ended_ns])
+        if later - earlier > STANDSTILL_S_MAX * 10**9
+    ]
 
 
 def _longest(done: Done, shows: list[list[int]]) -> float:

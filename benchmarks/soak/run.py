@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.soak.faults import Faults
 from benchmarks.soak.ground import Ground
-from benchmarks.soak.report import Findings, late_expiries
+from benchmarks.soak.report import Findings, late_expiries, standstills
 from persistence.verification import verify_shows
 from tests.support.history_of_house import CLOCK_ERROR_MS, history_faults
 from tests.support.recorded_history import Attempt
@@ -145,6 +145,7 @@ class Soak:
             entries += verdict.entries
             violations += [f"I7: {verdict.show_id}: {fault}" for fault in verdict.faults]
         violations += await history_faults(ground.pool, ground.shows, attempts)
+        violations += standstills(attempts, show_ids, started_ns, ended_ns)
         rows = await ground.pool.fetch(
             "SELECT deadline_at_ms, ended_at_ms FROM hold WHERE state = 'expired'"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from benchmarks.soak.faults import Done, Record
-from benchmarks.soak.report import Findings, as_json, as_text, late_expiries
+from benchmarks.soak.report import Findings, as_json, as_text, late_expiries, standstills
 from reservation.events import SeatsHeld
 from tests.support.house import ID, FakeActor, hold
 from tests.support.recorded_history import Attempt, Told
@@ -43,6 +43,15 @@ def test_a_hold_that_ends_late_counts_only_when_no_fault_was_about() -> None:
         (now_ms - 100, now_ms + 9_000),
     ]
     assert late_expiries(expiries, record, 50) == [2_500]
+
+
+def test_a_show_that_stands_still_is_found_at_the_beginning_in_the_middle_and_at_the_end() -> None:
+    attempts = [held_at(second) for second in (0, 59, 118, 180, 230)]
+    assert standstills(attempts, [ID], 0, 290 * S) == [f"{ID} sold nothing for 62 s"]
+    assert standstills(attempts, [ID], -61 * S, 291 * S) == [
+        f"{ID} sold nothing for {seconds} s" for seconds in (61, 62, 61)
+    ]
+    assert standstills([], [ID], 0, 61 * S) == [f"{ID} sold nothing for 61 s"]
 
 
 def test_a_lost_promise_is_a_violation_and_counted_as_a_loss() -> None:
