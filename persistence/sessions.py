@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
 import asyncpg
 
-from persistence.timed_connection import WriterConnection, timed_connection
+from persistence.timed_connection import CLOSE_WITHIN_S, WriterConnection, timed_connection
 from reservation.faults import Fault, OutcomeUnknown, ShowUnavailable
 
 # asyncpg's own classes take no type argument at run time; their stubs want one.
@@ -146,7 +146,10 @@ async def _connected(
             raise when_lost(error) from error
         raise
     finally:
-        await pool.release(connection)
+        # A caller that hung up lets the server cancel the request, and a connection that is not to
+        # be used again is closed: over a silent line both would take for ever.
+        with suppress(TimeoutError):
+            await pool.release(connection, timeout=CLOSE_WITHIN_S)
 
 
 async def _suspect(pool: Pool) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
@@ -22,6 +23,9 @@ else:
     _Base = asyncpg.Connection
 
 T = TypeVar("T")
+
+CLOSE_WITHIN_S = 5.0
+"""So long a server has to say good-bye, or that it has stopped what nobody waits for any more."""
 
 
 class TimedConnection(_Base):
@@ -54,6 +58,12 @@ class TimedConnection(_Base):
         self, query: str, *args: object, column: int = 0, timeout: float | None = None
     ) -> Any:
         return await self._within(timeout, super().fetchval(query, *args, column=column))
+
+    async def close(self, *, timeout: float | None = None) -> None:
+        # A pool closes what it does not use any more in the background, where nobody would notice
+        # that it never ends. In time or not, the connection is closed then.
+        with suppress(TimeoutError):
+            await super().close(timeout=CLOSE_WITHIN_S if timeout is None else timeout)
 
     async def _within(self, timeout_s: float | None, request: Coroutine[Any, Any, T]) -> T:
         seconds = self.answer_within_s if timeout_s is None else timeout_s

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from persistence import sessions
+from persistence import sessions, timed_connection
 from persistence.catalogue import Catalogue
 from persistence.sessions import Pool, open_pool, reading, writing
 from persistence.timed_connection import TimedConnection
@@ -68,6 +68,56 @@ async def test_a_reader_is_told_once_and_the_other_silent_lines_of_its_pool_are_
             await catalogue.load_show(NOBODYS)
         for _ in range(3):
             assert await catalogue.load_show(NOBODYS) is None
+
+
+async def test_silent_lines_do_not_stay_open(
+    line: LossyProxy, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timed_connection, "CLOSE_WITHIN_S", SOON_S)
+    ended: list[object] = []
+    async with pool.acquire() as one, pool.acquire() as two, pool.acquire() as three:
+        for connection in (one, two, three):
+            connection.add_termination_listener(ended.append)
+    line.freeze_lines()
+    catalogue = Catalogue(pool)
+    async with asyncio.timeout(LIVENESS_S):
+        with pytest.raises(ShowUnavailable):
+            await catalogue.load_show(NOBODYS)
+        await open_all(pool)
+        while len(ended) < 3:  # noqa: ASYNC110 - there is nothing else to wait for
+            await asyncio.sleep(0.01)
+
+
+async def test_who_hangs_up_on_a_silent_line_does_not_keep_its_connection(
+    line: LossyProxy, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "CLOSE_WITHIN_S", SOON_S)
+    monkeypatch.setattr(TimedConnection, "answer_within_s", 2 * LIVENESS_S)
+    catalogue = Catalogue(pool)
+    await open_all(pool)
+    line.freeze_lines()
+    hanging_up = [asyncio.ensure_future(catalogue.load_show(NOBODYS)) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    for each in hanging_up:
+        each.cancel()
+    _, under_way = await asyncio.wait(hanging_up, timeout=LIVENESS_S)
+    assert not under_way
+    async with asyncio.timeout(LIVENESS_S):
+        assert await catalogue.load_show(NOBODYS) is None
+
+
+async def test_a_connection_that_is_given_back_over_a_silent_line_keeps_nobody(
+    line: LossyProxy, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "CLOSE_WITHIN_S", SOON_S)
+    async with asyncio.timeout(LIVENESS_S):
+        async with reading(pool) as connection:
+            await connection.fetchval("SELECT 1")
+            line.freeze_lines()
+            # As when others find out meanwhile what has become of the pool's lines.
+            await pool.expire_connections()
+        async with reading(pool) as connection:
+            assert await connection.fetchval("SELECT 2") == 2
 
 
 @silences
