@@ -52,6 +52,12 @@ async def published(cache: ValkeySeatMapCache, show: Show, expected: str) -> Sea
             await asyncio.sleep(0.005)
 
 
+async def look_on(cache: ValkeySeatMapCache, show: Show) -> None:
+    while True:
+        await cache.find(show.show_id, None)
+        await asyncio.sleep(0.5)
+
+
 @pytest.fixture(scope="module", autouse=True)
 async def suspended(
     request: pytest.FixtureRequest, ray_house: RayHouse, valkey: EmbeddedValkey
@@ -72,6 +78,8 @@ async def suspend_an_owner_and_wake_it_up(house: RayHouse, valkey: EmbeddedValke
     assert isinstance(await refs.ask(show_id, hold(show_id, 0)), SeatsHeld)
     await published(cache, show, "hfffff")
     pid = await house.pid_of(show)
+    # Only what somebody has wanted in the last seconds is published.
+    looking = asyncio.ensure_future(look_on(cache, show))
     os.kill(pid, signal.SIGSTOP)
     try:
         # The node's watchdog may end it meanwhile; then the show has a new owner for sure.
@@ -85,6 +93,7 @@ async def suspend_an_owner_and_wake_it_up(house: RayHouse, valkey: EmbeddedValke
                     break
         owner = await published(cache, show, "hhffff")
     finally:
+        looking.cancel()
         if psutil.pid_exists(pid):
             os.kill(pid, signal.SIGCONT)
     seen = set()
