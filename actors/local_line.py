@@ -140,8 +140,9 @@ class _Caller(_Frames):
         task.add_done_callback(self._answering.discard)
 
     async def _answer(self, number: int, content: bytes) -> None:
-        reply = await self._submit(unpack_requests(content))
-        self.send(number, pack_reply(reply))
+        requests = unpack_requests(content)
+        reply = await self._submit(requests)
+        self.send(number, pack_reply(reply, requests))
 
 
 class LocalLine(_Frames):
@@ -151,7 +152,7 @@ class LocalLine(_Frames):
         super().__init__()
         self._name = name
         self._numbers = itertools.count(_GOOD_BYE + 1)
-        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._waiting: dict[int, tuple[asyncio.Future[Reply], list[Request]]] = {}
         self._was_told = False
 
     @classmethod
@@ -184,7 +185,7 @@ class LocalLine(_Frames):
             raise ShowUnavailable(f"the line to {self._name} is closed")
         number = next(self._numbers)
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
+        self._waiting[number] = answer, requests
         self.send(number, pack_requests(requests))
         try:
             return await answer
@@ -195,13 +196,14 @@ class LocalLine(_Frames):
         if number == _GOOD_BYE:
             self._was_told = True
             return
-        answer = self._waiting.get(number)
-        if answer is not None and not answer.done():
-            answer.set_result(unpack_reply(content))
+        waiting = self._waiting.get(number)
+        if waiting is not None and not waiting[0].done():
+            answer, requests = waiting
+            answer.set_result(unpack_reply(content, requests))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
-        for answer in self._waiting.values():
+        for answer, _ in self._waiting.values():
             if answer.done():
                 continue
             if self._was_told:

@@ -2,7 +2,8 @@
 
 Pickle calls Python code for every ``NamedTuple`` it meets, but none for a plain tuple. So each
 command and event travels as a plain tuple that begins with its kind; faults, which are rare,
-travel as the exceptions they are.
+travel as the exceptions they are. Of a hold of just the seats that were asked for, which is most of
+what is ever answered, only that travels which the caller does not know.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from reservation.commands import (
     CancelBooking,
     CancelShow,
     CloseChannel,
+    Command,
     ConfirmHold,
     DeallocateSeats,
     ExtendHold,
@@ -27,6 +29,7 @@ from reservation.commands import (
     UnblockSeats,
 )
 from reservation.events import (
+    Arrangement,
     BookingCancelled,
     BookingConfirmed,
     HeldFromChannel,
@@ -77,6 +80,7 @@ _KINDS: tuple[Any, ...] = (
     Rejected,
 )
 _NUMBER_OF: dict[type, int] = {kind: number for number, kind in enumerate(_KINDS)}
+_AS_ASKED = len(_KINDS)
 _LAST_WITH_SEGMENT = 2
 _LAST_WITH_INNER = 5
 
@@ -91,15 +95,56 @@ def unpack_requests(content: bytes) -> list[Request]:
     return [(show_id, _unpack(plain)) for show_id, plain in pickle.loads(content)]
 
 
-def pack_reply(reply: Reply) -> bytes:
-    """A reply as bytes."""
-    return pickle.dumps(([_pack(answer) for answer in reply.answers], reply.epochs), -1)
+def pack_reply(reply: Reply, requests: list[Request]) -> bytes:
+    """A reply to these requests as bytes."""
+    answers = [
+        _pack_answer(answer, command)
+        for answer, (_, command) in zip(reply.answers, requests, strict=True)
+    ]
+    return pickle.dumps((answers, reply.epochs), -1)
 
 
-def unpack_reply(content: bytes) -> Reply:
-    """The reply that ``pack_reply`` packed."""
+def unpack_reply(content: bytes, requests: list[Request]) -> Reply:
+    """The reply to these requests that ``pack_reply`` packed."""
     answers, epochs = pickle.loads(content)
-    return Reply([_unpack(plain) for plain in answers], epochs)
+    return Reply(
+        [
+            _unpack_answer(plain, command)
+            for plain, (_, command) in zip(answers, requests, strict=True)
+        ],
+        epochs,
+    )
+
+
+def _pack_answer(answer: object, command: Command) -> object:
+    if type(answer) is SeatsHeld and type(command) is HoldSeats:
+        _, _, _, seats, seat_minor, admissions, arrangement, held_at_ms, expires_at_ms, _ = answer
+        # The very same seats: it was made from this command, and has everything else of it, too.
+        if seats is command.seat_indexes and arrangement is Arrangement.NAMED:
+            return _AS_ASKED, seat_minor, admissions, held_at_ms, expires_at_ms
+    return _pack(answer)
+
+
+def _unpack_answer(plain: Any, command: Any) -> Any:
+    if type(plain) is tuple and plain[0] == _AS_ASKED:
+        hold_id, customer_id, segment, seats, _, _, digest = command
+        _, seat_minor, admissions, held_at_ms, expires_at_ms = plain
+        return _new(
+            SeatsHeld,
+            (
+                hold_id,
+                customer_id,
+                segment,
+                seats,
+                seat_minor,
+                admissions,
+                Arrangement.NAMED,
+                held_at_ms,
+                expires_at_ms,
+                digest,
+            ),
+        )
+    return _unpack(plain)
 
 
 def _pack(value: object) -> object:

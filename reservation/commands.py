@@ -215,23 +215,32 @@ def assert_shape(command: Command, leg_count: int, seat_count: int, tier_count: 
         leg_count, seat_count, tier_count: how much of each the show has.
     """
     if isinstance(command, HoldSeats):
-        assert command.seat_indexes or command.admissions, "a hold of nothing"
-        if command.admissions:
-            tiers = [tier_index for tier_index, _ in command.admissions]
-            _assert_rising("tier", tiers, tier_count)
-            assert all(count > 0 for _, count in command.admissions), "count: not positive"
+        _assert_named(command, leg_count, seat_count, tier_count)
+    elif isinstance(command, HoldBestAvailable):
+        _assert_segment(command.segment, leg_count)
     elif isinstance(command, HoldFromChannel):
         assert_shape(command.hold, leg_count, seat_count, tier_count)
-        return
-    if isinstance(command, _WITH_SEGMENT):
-        from_leg, to_leg = command.segment
-        assert 0 <= from_leg < to_leg <= leg_count, f"segment: {command.segment}"
-    if isinstance(command, _WITH_SEATS):
+    elif isinstance(command, _WITH_SEATS):
         _assert_rising("seat", command.seat_indexes, seat_count)
 
 
-_WITH_SEGMENT = (HoldSeats, HoldBestAvailable)
-_WITH_SEATS = (HoldSeats, BlockSeats, UnblockSeats, AllocateSeats, DeallocateSeats)
+def _assert_named(command: HoldSeats, leg_count: int, seat_count: int, tier_count: int) -> None:
+    # Unpacked in one go: this runs for every hold.
+    _, _, segment, seat_indexes, admissions, _, _ = command
+    assert seat_indexes or admissions, "a hold of nothing"
+    if admissions:
+        _assert_rising("tier", [tier_index for tier_index, _ in admissions], tier_count)
+        assert all(count > 0 for _, count in admissions), "count: not positive"
+    _assert_segment(segment, leg_count)
+    _assert_rising("seat", seat_indexes, seat_count)
+
+
+def _assert_segment(segment: Segment, leg_count: int) -> None:
+    from_leg, to_leg = segment
+    assert 0 <= from_leg < to_leg <= leg_count, f"segment: {segment}"
+
+
+_WITH_SEATS = (BlockSeats, UnblockSeats, AllocateSeats, DeallocateSeats)
 
 
 def _assert_rising(what: str, indexes: Sequence[int], end: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import NamedTuple
@@ -62,7 +63,7 @@ class FareTable:
         (900, 1200)
     """
 
-    __slots__ = ("_moments", "_ridden", "currency", "fares", "windows")
+    __slots__ = ("_flat", "_moments", "_ridden", "currency", "fares", "windows")
 
     def __init__(
         self,
@@ -82,6 +83,8 @@ class FareTable:
         self.fares = fares
         self.windows = windows
         self._ridden = tuple((0, *accumulate(fare.leg_minor)) for fare in fares)
+        is_flat = not any(fare.leg_minor for fare in fares)
+        self._flat = tuple([fare.base_minor for fare in fares]) if is_flat else None
         self._moments = (
             (FareTable(currency, fares), *(FareTable(currency, each.fares) for each in windows))
             if windows
@@ -113,6 +116,17 @@ class FareTable:
         if len(ridden) == 1:
             return base_minor
         return base_minor + ridden[segment.to_leg] - ridden[segment.from_leg]
+
+    def seats_minor(
+        self, category_of: Sequence[int], seat_indexes: Iterable[int], segment: Segment
+    ) -> tuple[int, ...]:
+        """``amount_minor`` of each of these seats; ``category_of[seat_index]`` is its category."""
+        # Where legs cost nothing, as in every theatre, this is one look for each seat.
+        flat = self._flat
+        if flat is not None:
+            return tuple([flat[category_of[index]] for index in seat_indexes])
+        amount_minor = self.amount_minor
+        return tuple([amount_minor(category_of[index], segment) for index in seat_indexes])
 
     def __eq__(self, other: object) -> bool:
         """Two tables are equal when they charge the same."""

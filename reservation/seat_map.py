@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from math import inf
 
 from reservation import limits
 from reservation.commands import (
@@ -59,6 +60,7 @@ from reservation.events import (
     SeatsUnblocked,
     ShowCancelled,
 )
+from reservation.fares import FareTable
 from reservation.hold import Booking, BookingState, HeldPlaces, Hold, HoldState
 from reservation.house_seats import HouseSeats
 from reservation.ids import ChannelId, CustomerId, HoldId
@@ -66,6 +68,7 @@ from reservation.occupancy import Occupancy
 from reservation.outcome import Outcome as Outcome
 from reservation.outcome import Repeated as Repeated
 from reservation.rejections import Rejected, Rejection
+from reservation.route import Segment
 from reservation.seat_assignment import SeatChooser
 from reservation.seating_plan import SeatTrait
 from reservation.settling import Settling
@@ -118,8 +121,20 @@ class SeatMap:
         self._shape = (show.route.leg_count, plan.seat_count, len(plan.admission_tiers))
         # Read for every hold: a look into the show costs three times as much.
         self._fares, self._fares_change = show.fares, bool(show.fares.windows)
+        self._category_of = plan.category_of
+        self._hold_ttl_ms = policy.hold_ttl_ms
+        self._on_sale_from_ms = (
+            -inf if policy.on_sale_from_at_ms is None else policy.on_sale_from_at_ms
+        )
+        self._on_sale_until_ms = (
+            inf if policy.on_sale_until_at_ms is None else policy.on_sale_until_at_ms
+        )
         self._seats_per_hold_max = policy.seats_per_hold_max
         self._seats_per_customer_max = policy.seats_per_customer_max
+        self._live_holds_per_customer_max = policy.live_holds_per_customer_max
+        self._is_choosy = (
+            self._special_seats or bool(plan.gone) or policy.orphan_rule is OrphanRule.STRICT
+        )
         self._decide: dict[type, Callable[..., Outcome]] = {
             HoldSeats: self._decide_hold_seats,
             HoldBestAvailable: self._decide_hold_best,
@@ -238,7 +253,7 @@ class SeatMap:
                 return Rejected(
                     Rejection.SEAT_UNAVAILABLE, self.occupancy.clashes(seat_indexes, mask)
                 )
-        if not seat_indexes:
+        if not self._is_choosy or not seat_indexes:
             return None
         if self.house.gone:
             # They are blocked before they go; who unblocked one in between must not sell it.
@@ -299,13 +314,10 @@ class SeatMap:
             if hold.held.request_digest == command.request_digest:
                 return Repeated(hold.held)
             return Rejected(Rejection.EXISTS_WITH_DIFFERENT_REQUEST)
-        policy = self.show.policy
-        if policy.on_sale_from_at_ms is not None and now_ms < policy.on_sale_from_at_ms:
-            return Rejected(Rejection.NOT_ON_SALE)
-        if policy.on_sale_until_at_ms is not None and now_ms >= policy.on_sale_until_at_ms:
+        if not self._on_sale_from_ms <= now_ms < self._on_sale_until_ms:
             return Rejected(Rejection.NOT_ON_SALE)
         totals = self._totals.get(command.customer_id)
-        if totals is not None and totals.live_holds >= policy.live_holds_per_customer_max:
+        if totals is not None and totals.live_holds >= self._live_holds_per_customer_max:
             return Rejected(Rejection.TOO_MANY_HOLDS)
         return None
 
@@ -322,29 +334,30 @@ class SeatMap:
         arrangement: Arrangement,
         now_ms: int,
     ) -> SeatsHeld:
-        show, segment = self.show, command.segment
-        plan = show.plan
+        segment = command.segment
         fares = self._fares.at(now_ms) if self._fares_change else self._fares
-        amount_minor = fares.amount_minor
-        category_of = plan.category_of
         return SeatsHeld(
             command.hold_id,
             command.customer_id,
             segment,
             seat_indexes,
-            tuple([amount_minor(category_of[index], segment) for index in seat_indexes]),
-            tuple(
-                [
-                    (tier, count, amount_minor(plan.admission_tiers[tier].category_index, segment))
-                    for tier, count in admissions
-                ]
-            )
-            if admissions
-            else (),
+            fares.seats_minor(self._category_of, seat_indexes, segment),
+            self._priced(admissions, fares, segment) if admissions else (),
             arrangement,
             now_ms,
-            now_ms + show.policy.hold_ttl_ms,
+            now_ms + self._hold_ttl_ms,
             command.request_digest,
+        )
+
+    def _priced(
+        self, admissions: tuple[tuple[int, int], ...], fares: FareTable, segment: Segment
+    ) -> tuple[tuple[int, int, int], ...]:
+        tiers = self.show.plan.admission_tiers
+        return tuple(
+            [
+                (tier, count, fares.amount_minor(tiers[tier].category_index, segment))
+                for tier, count in admissions
+            ]
         )
 
     def _decide_cancel_show(self, command: CancelShow, now_ms: int) -> Outcome:
@@ -395,14 +408,18 @@ class SeatMap:
         if cancelled is not None:
             self._stop_selling(cancelled)
 
-    def _take_places(self, held: HeldPlaces) -> None:
-        self.occupancy.claim(held.seat_indexes, held.segment.mask)
+    def _take_places(self, held: HeldPlaces) -> _Totals:
+        """Count these places as taken; returns what their customer has now."""
+        customer_id, seat_indexes = held.customer_id, held.seat_indexes
+        self.occupancy.claim(seat_indexes, held.segment.mask)
+        totals = self._totals.get(customer_id)
+        if totals is None:
+            totals = self._totals[customer_id] = _Totals()
+        totals.places += len(seat_indexes)
         for tier_index, count, _ in held.admissions:
             self.occupancy.admit(tier_index, held.segment, count)
-        totals = self._totals.get(held.customer_id)
-        if totals is None:
-            totals = self._totals[held.customer_id] = _Totals()
-        totals.places += held.place_count
+            totals.places += count
+        return totals
 
     def _give_places(self, held: SeatsHeld) -> None:
         self.occupancy.release(held.seat_indexes, held.segment.mask)
@@ -416,10 +433,10 @@ class SeatMap:
             del self._totals[held.customer_id]
 
     def _apply_held(self, event: SeatsHeld) -> None:
-        assert event.hold_id not in self.holds, f"{event.hold_id} held twice"
-        self.holds[event.hold_id] = Hold(event)
-        self._take_places(event)
-        self._totals[event.customer_id].live_holds += 1
+        hold_id, holds = event.hold_id, self.holds
+        assert hold_id not in holds, f"{hold_id} held twice"
+        holds[hold_id] = Hold(event)
+        self._take_places(event).live_holds += 1
         self.live_hold_count += 1
 
     def _apply_extended(self, event: HoldExtended) -> None:

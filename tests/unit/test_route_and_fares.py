@@ -100,6 +100,25 @@ def test_a_fare_is_its_base_and_every_leg_that_is_ridden(
     assert table.amount_minor(1, Segment(from_leg, to_leg)) == 7
 
 
+@given(
+    st.lists(st.integers(0, 10_000), min_size=1, max_size=4),
+    st.lists(st.integers(0, 10_000), max_size=5),
+    st.data(),
+)
+def test_seats_cost_what_each_of_them_costs(
+    bases: list[int], leg_minor: list[int], data: st.DataObject
+) -> None:
+    # One category whose legs cost something makes all of them looked up by their legs.
+    fares = (*map(CategoryFare, bases), CategoryFare(7, tuple(leg_minor)))
+    table = FareTable("EUR", fares)
+    category_of = data.draw(st.lists(st.integers(0, len(bases)), min_size=1, max_size=9))
+    seats = data.draw(st.sets(st.integers(0, len(category_of) - 1)))
+    ride = Segment(0, max(1, len(leg_minor)))
+    assert table.seats_minor(category_of, sorted(seats), ride) == tuple(
+        table.amount_minor(category_of[seat], ride) for seat in sorted(seats)
+    )
+
+
 @pytest.mark.parametrize("currency", ["", "EU", "EURO", "eur", "EUr", "EU1", "E R", "123", "ЕUR"])
 def test_a_currency_is_three_capital_letters(currency: str) -> None:
     with pytest.raises(ValueError, match="currency"):

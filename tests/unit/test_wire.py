@@ -122,16 +122,51 @@ def test_requests_arrive_as_they_were_sent() -> None:
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 def test_answers_arrive_as_they_were_sent(event: Event) -> None:
     answers = [event, Repeated(event), Rejected(Rejection.SEAT_UNAVAILABLE, (3,), (1,))]
-    arrived = unpack_reply(pack_reply(Reply(list(answers), {SHOW: 3, OTHER: 4})))
-    assert arrived == Reply(list(answers), {SHOW: 3, OTHER: 4})
-    assert types_of(tuple(arrived.answers)) == types_of(tuple(answers))
+    for command in COMMANDS:
+        requests = [(SHOW, command)] * len(answers)
+        packed = pack_reply(Reply(list(answers), {SHOW: 3, OTHER: 4}), requests)
+        arrived = unpack_reply(packed, requests)
+        assert arrived == Reply(list(answers), {SHOW: 3, OTHER: 4})
+        assert types_of(tuple(arrived.answers)) == types_of(tuple(answers))
+
+
+@pytest.mark.parametrize("admissions", [(), ((0, 2),)])
+def test_of_a_hold_as_it_was_asked_for_only_what_is_new_travels(
+    admissions: tuple[tuple[int, int], ...],
+) -> None:
+    asked = HoldSeats(HOLD, ANN, Segment(2, 7), (3, 4), admissions, False, "digest")
+    requests = [(SHOW, asked), (SHOW, ReleaseHold(HOLD, ANN)), (OTHER, asked)]
+    # What an owner makes of the requests that have arrived at its end.
+    (_, there), _, _ = unpack_requests(pack_requests(requests))
+    assert isinstance(there, HoldSeats)
+    priced = tuple((tier, count, 5) for tier, count in admissions)
+    held = SeatsHeld(*there[:4], (10, 20), priced, Arrangement.NAMED, 1, 2, there.request_digest)
+    reply = Reply([held, HoldReleased(HOLD, 9), Overloaded("full")], {SHOW: 3})
+    packed = pack_reply(reply, requests)
+    whole = pack_reply(reply, [(SHOW, CloseChannel(CHANNEL))] * 3)
+    # The seats that were asked for are known to be those by being the same object.
+    assert packed == whole
+    at_the_owner = [(SHOW, there), *requests[1:]]
+    short = pack_reply(reply, at_the_owner)
+    assert len(short) < len(packed) - len(HOLD) - len("digest")
+    for arrived in (unpack_reply(short, requests), unpack_reply(packed, requests)):
+        assert arrived.answers[:2] == reply.answers[:2]
+        assert types_of(tuple(arrived.answers)) == types_of(tuple(reply.answers))
+        assert arrived.epochs == {SHOW: 3}
+
+
+def test_a_reply_to_other_requests_than_were_sent_is_a_bug_that_shows() -> None:
+    packed = pack_reply(Reply([Rejected(Rejection.NOT_ON_SALE)], {}), [(SHOW, COMMANDS[0])])
+    with pytest.raises(ValueError, match="zip"):
+        unpack_reply(packed, [])
 
 
 @pytest.mark.parametrize(
     "fault", [Overloaded("full"), ShowMoved("gone", retry_after_ms=50), Diverged("differs")]
 )
 def test_faults_arrive_as_the_exceptions_they_are(fault: Fault) -> None:
-    (arrived,) = unpack_reply(pack_reply(Reply([fault], {}))).answers
+    requests = [(SHOW, COMMANDS[0])]
+    (arrived,) = unpack_reply(pack_reply(Reply([fault], {}), requests), requests).answers
     assert type(arrived) is type(fault)
     assert str(arrived) == str(fault)
     assert vars(arrived) == vars(fault)
@@ -139,4 +174,4 @@ def test_faults_arrive_as_the_exceptions_they_are(fault: Fault) -> None:
 
 def test_an_empty_batch_is_a_batch() -> None:
     assert unpack_requests(pack_requests([])) == []
-    assert unpack_reply(pack_reply(Reply([], {}))) == Reply([], {})
+    assert unpack_reply(pack_reply(Reply([], {}), []), []) == Reply([], {})
