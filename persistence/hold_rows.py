@@ -91,7 +91,6 @@ class _StoredHold(Hold):
         "admissions",
         "customer_id",
         "hold_id",
-        "place_count",
         "seat_indexes",
         "segment",
     )
@@ -112,10 +111,8 @@ class _StoredHold(Hold):
         self.segment = segment
         self.seat_indexes = seat_indexes
         self.admissions = _NONE_ADMITTED
-        self.place_count = len(seat_indexes)
         if admissions != "[]":
             self.admissions = _admissions_of(admissions)
-            self.place_count += sum(count for _, count, _ in self.admissions)
         self._row = row
         self._booking_row = booking_row
         self._made: Hold | None = None

@@ -87,11 +87,6 @@ class HeldPlaces(Protocol):
         """(tier_index, count, price of one in minor units)."""
         ...
 
-    @property
-    def place_count(self) -> int:
-        """Seats and admissions together."""
-        ...
-
 
 class Hold:
     """One customer's claim.
