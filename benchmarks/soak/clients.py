@@ -37,7 +37,7 @@ WINDOW_S = 10
 WINDOWS_MAX = 300
 CONTESTED_SHARE = 0.3
 PACE_S = 0.1
-TOLD = b"told"
+TOLD = "told"
 """What the lines begin with that tell of progress."""
 
 
@@ -100,7 +100,9 @@ class Customers:
                 unknown += attempt.told.value == "unknown"
                 not_done += attempt.told.value == "not done"
             seen = len(self.recorder.attempts)
-            print(TOLD.decode(), certain, unknown, not_done, flush=True)
+            # In one piece: Ray prints here, too, from a thread of its own.
+            sys.stdout.write(f"{TOLD} {certain} {unknown} {not_done}\n")
+            sys.stdout.flush()
             await asyncio.sleep(1)
 
     async def _client(self, number: int) -> None:

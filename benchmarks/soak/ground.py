@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import re
 import secrets
 import sys
 import tempfile
@@ -44,6 +45,7 @@ PLACEMENTS = (Placement.DEDICATED, Placement.DEDICATED, Placement.POOLED, Placem
 CLIENT_PROCESSES = 2
 CLIENTS_EACH = 12
 STOP_S = 120
+_PROGRESS = re.compile(rf"{TOLD} (\d+) (\d+) (\d+)")
 
 
 @dataclass(slots=True)
@@ -116,9 +118,10 @@ class Ground:
         output = self.client_processes[number].stdout
         assert output is not None
         async for line in output:
-            # Ray says things here, too.
-            if line.startswith(TOLD):
-                certain, unknown, not_done = map(int, line.split()[1:])
+            # Ray says things here, too, and not always on lines of its own.
+            told = _PROGRESS.fullmatch(line.decode(errors="replace").strip())
+            if told is not None:
+                certain, unknown, not_done = map(int, told.groups())
                 self.told[number] = (certain, unknown, not_done)
 
 
