@@ -140,9 +140,16 @@ class _Caller(_Frames):
         task.add_done_callback(self._answering.discard)
 
     async def _answer(self, number: int, content: bytes) -> None:
-        requests = unpack_requests(content)
-        reply = await self._submit(requests)
-        self.send(number, pack_reply(reply, requests))
+        try:
+            requests = unpack_requests(content)
+            reply = pack_reply(await self._submit(requests), requests)
+        except Exception:
+            # Who waits for this answer must not wait for ever: the end of the line is one.
+            log.exception("bug: a batch could not be answered")
+            if self.transport is not None:
+                self.transport.abort()
+        else:
+            self.send(number, reply)
 
 
 class LocalLine(_Frames):

@@ -26,7 +26,7 @@ def request(number: int) -> Request:
 
 
 class Actor:
-    """Answers every batch with its size, once the gate is open."""
+    """Answers every command with the size of its batch, once the gate is open."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -38,9 +38,8 @@ class Actor:
         self.taken.append(requests)
         self.took.set()
         await self.gate.wait()
-        return Reply(
-            [Rejected(Rejection.HOLD_NOT_FOUND, (len(requests),))], {SHOW: len(self.taken)}
-        )
+        answer = Rejected(Rejection.HOLD_NOT_FOUND, (len(requests),))
+        return Reply([answer] * len(requests), {SHOW: len(self.taken)})
 
 
 @pytest.fixture
@@ -88,6 +87,21 @@ async def test_faults_come_through_as_what_they_are(server: LineServer, actor: A
     assert isinstance(full, Overloaded)
     assert full.retry_after_ms == 7
     assert isinstance(unknown, OutcomeUnknown)
+
+
+@pytest.mark.parametrize("is_raised", [False, True])
+async def test_a_bug_at_the_owner_is_told_as_unknown(
+    server: LineServer, actor: Actor, is_raised: bool
+) -> None:
+    async def confuse(requests: list[Request]) -> Reply:
+        assert not is_raised, "a bug"
+        return Reply([], {})
+
+    actor.submit = confuse  # type: ignore[method-assign]
+    line = await connect(server, actor)
+    async with asyncio.timeout(20):
+        with pytest.raises(OutcomeUnknown):
+            await line([request(1)])
 
 
 async def test_a_crash_makes_what_is_under_way_unknown(server: LineServer, actor: Actor) -> None:
