@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from benchmarks.contenders.place_tables import PlaceTables, open_contender_pool
 from benchmarks.contenders.redlock import open_lock_server
 from benchmarks.load.closed_loop import run_clients
 from benchmarks.load.rounds import Round, Verdict
+from benchmarks.results import ScenarioResult
 from persistence.catalogue import Catalogue
 from persistence.sessions import open_pool
 from persistence.shards import ShardMap
@@ -83,6 +85,7 @@ class BelowHttp:
     contenders: dict[str, Any]
     shows: dict[str, list[ShowId]] = field(default_factory=dict)
     acknowledged: dict[str, list[str]] = field(default_factory=dict)
+    errors: Counter[str] = field(default_factory=Counter)
 
     async def open_shows(self, contender: str, specs: Sequence[ShowSpec]) -> None:
         """Put shows on sale with a contender."""
@@ -109,7 +112,8 @@ class BelowHttp:
             hold_id, prepared = following
             try:
                 answer = await made.hold(prepared)
-            except (Fault, asyncpg.PostgresError, RedisError, OSError):
+            except (Fault, asyncpg.PostgresError, RedisError, OSError) as error:
+                self.errors[f"{contender}: {type(error).__name__}"] += 1
                 return Verdict.FAILED
             if isinstance(answer, Held):
                 acknowledged.append(hold_id)
@@ -118,8 +122,9 @@ class BelowHttp:
 
         return await run_clients(clients, seconds, ask)
 
-    async def audit(self, bench: Bench, *, leg_count: int = 1) -> None:
-        """Check everything that was sold here."""
+    async def audit(self, bench: Bench, result: ScenarioResult, *, leg_count: int = 1) -> None:
+        """Check everything that was sold here, and note what errors were met."""
+        result.note_errors(self.errors)
         bench.say("the audit of what was sold")
         for name, show_ids in self.shows.items():
             promised = self.acknowledged.get(name, [])

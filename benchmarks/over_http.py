@@ -6,6 +6,8 @@ Every request is encoded before a clock starts, ours and theirs alike.
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,6 +30,7 @@ from benchmarks.load.http_client import (
     run_connections,
 )
 from benchmarks.load.rounds import Round, Verdict
+from benchmarks.results import ScenarioResult
 from benchmarks.whole_house import WholeHouse
 from persistence.catalogue import Catalogue
 from persistence.sessions import open_pool
@@ -47,6 +50,7 @@ token once in every replica, and then knows the token."""
 RATE_MAX_PER_S = 9_000
 """So many requests are prepared for a second of a round."""
 
+_CODE = re.compile(rb'"code": *"(\w{1,40})"')
 _STATUS_VERDICTS = {200: Verdict.DONE, 201: Verdict.DONE, 304: Verdict.DONE, 409: Verdict.REFUSED}
 
 
@@ -56,11 +60,6 @@ class HttpHold(NamedTuple):
     hold_id: str
     request: bytes
     bearer: str = ""
-
-
-def verdict_of(answer: Answer) -> Verdict:
-    """What an answer counts as."""
-    return _STATUS_VERDICTS.get(answer.status, Verdict.FAILED)
 
 
 class Buyers:
@@ -108,6 +107,7 @@ class OverHttp:
     promised: list[str] = field(default_factory=list)
     numbers: dict[str, list[int]] = field(default_factory=dict)
     promised_by: dict[str, list[str]] = field(default_factory=dict)
+    errors: Counter[str] = field(default_factory=Counter)
 
     async def open_ours(
         self, specs: Sequence[ShowSpec], *, placement: Placement = Placement.DEDICATED
@@ -149,19 +149,29 @@ class OverHttp:
     ) -> Round:
         """A closed loop that works off these holds."""
         following = iter(enumerate(holds))
-        promised = self.promised_of(contender)
 
         def next_request() -> tuple[int, bytes] | None:
             number, hold = next(following, (-1, None))
             return None if hold is None else (number, hold.request)
 
         def judge(number: int, answer: Answer) -> Verdict:
-            verdict = verdict_of(answer)
-            if verdict is Verdict.DONE:
-                promised.append(holds[number].hold_id)
-            return verdict
+            return self.judge_hold(holds[number], answer, contender=contender)
 
         return await run_connections(connections or self.connections, seconds, next_request, judge)
+
+    def judge(self, answer: Answer, *, contender: str = OURS) -> Verdict:
+        """What an answer counts as; that of an error is remembered, to be told with the figures."""
+        verdict = _STATUS_VERDICTS.get(answer.status, Verdict.FAILED)
+        if verdict is Verdict.FAILED:
+            self.errors[f"{contender}: {_in_words(answer)}"] += 1
+        return verdict
+
+    def judge_hold(self, hold: HttpHold, answer: Answer, *, contender: str = OURS) -> Verdict:
+        """The same of the answer to a hold, which is a promise when it was done."""
+        verdict = self.judge(answer, contender=contender)
+        if verdict is Verdict.DONE:
+            self.promised_of(contender).append(hold.hold_id)
+        return verdict
 
     async def activate(self, holds: list[HttpHold]) -> None:
         """Use up the first holds of a show of ours, so that every process knows it.
@@ -177,7 +187,10 @@ class OverHttp:
     async def ask_nothing(self, seconds: float) -> Round:
         """A closed loop over the no-op route of our booking application."""
         return await run_connections(
-            self.connections, seconds, lambda: (0, NO_OP), lambda _, answer: verdict_of(answer)
+            self.connections,
+            seconds,
+            lambda: (0, NO_OP),
+            lambda _, answer: self.judge(answer, contender="no_op"),
         )
 
     def promised_of(self, contender: str) -> list[str]:
@@ -186,8 +199,9 @@ class OverHttp:
             return self.promised
         return self.promised_by.setdefault(contender, [])
 
-    async def audit(self, bench: Bench) -> None:
-        """Check everything that was sold here."""
+    async def audit(self, bench: Bench, result: ScenarioResult) -> None:
+        """Check everything that was sold here, and note what errors were met."""
+        result.note_errors(self.errors)
         bench.say("the audit of what was sold")
         await bench.audit.check_ours(self.house.shards, self.shows, self.promised)
         for contender, numbers in self.numbers.items():
@@ -217,6 +231,14 @@ async def over_http(bench: Bench, clients: int = CLIENTS) -> AsyncIterator[OverH
         close_all(connections)
         await pool.close()
         await catalogue_pool.close()
+
+
+def _in_words(answer: Answer) -> str:
+    """The status, and the code of the problem when the body names one."""
+    if answer.status == 0:
+        return "no answer"
+    found = _CODE.search(answer.body)
+    return f"{answer.status} {found[1].decode()}" if found else str(answer.status)
 
 
 def close_all(connections: Iterable[Connection]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -105,6 +106,10 @@ class ScenarioResult:
         ratio = self.rate(one) / below if below else 0.0
         self.ratios[f"{one}_to_{other}"] = ratio
         return ratio
+
+    def note_errors(self, errors: Counter[str]) -> None:
+        """Say what errors were met, and how often; nothing when there were none."""
+        self.notes += [f"errors of {what} ({count:,})" for what, count in errors.items()]
 
     def as_json(self) -> dict[str, object]:
         """See docs/BENCHMARKS.md."""

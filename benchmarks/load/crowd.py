@@ -146,12 +146,10 @@ async def _keep_up(
 
 async def _ask(connection: Connection, heard: Counter[int], request: bytes) -> float:
     """Try once; how many seconds the house wants to be left alone."""
-    try:
-        answer = await connection.send(request)
-    except ConnectionError:
-        heard[0] += 1
-        return EVERY_S
+    answer = await connection.send(request)
     heard[answer.status] += 1
+    if answer.status == 0:
+        return EVERY_S
     told = _RETRY_AFTER.search(answer.head)
     return float(told[1]) if told else 0.0
 

@@ -35,7 +35,6 @@ from benchmarks.over_http import (
     OverHttp,
     close_all,
     over_http,
-    verdict_of,
 )
 from benchmarks.results import Aim, ScenarioResult
 from benchmarks.statement_counts import StatementCounts, statement_counts
@@ -75,7 +74,7 @@ async def _run(bench: Bench, house: WholeHouse) -> ScenarioResult:
             await _weather(bench, storm, counts, result)
         finally:
             close_all(writers)
-        await http.audit(bench)
+        await http.audit(bench, result)
     _judge(result)
     return result
 
@@ -196,15 +195,13 @@ class _Storm:
         self, holds: list[HttpHold], answered_at: list[float]
     ) -> Callable[[int], Awaitable[Verdict]]:
         async def ask(number: int) -> Verdict:
-            verdict = verdict_of(await self.writers.send(holds[number].request))
+            answer = await self.writers.send(holds[number].request)
             answered_at.append(time.perf_counter())
-            if verdict is Verdict.DONE:
-                self.http.promised.append(holds[number].hold_id)
-            return verdict
+            return self.http.judge_hold(holds[number], answer)
 
         return ask
 
     def _noted(self, answer: Answer) -> Verdict:
         if answer.status == 200:
             self._etag = answer.etag or self._etag
-        return verdict_of(answer)
+        return self.http.judge(answer)

@@ -71,7 +71,7 @@ async def _run(bench: Bench) -> ScenarioResult:
             if number:
                 result.add(OURS, bought)
         await _audit_money(bench, http, result, before)
-        await http.audit(bench)
+        await http.audit(bench, result)
     rate = result.rate(OURS)
     result.figures["published_tigerfans_checkouts_per_s"] = PUBLISHED_PER_S
     result.figures["published_tigerfans_postgres_checkouts_per_s"] = PUBLISHED_POSTGRES_PER_S
@@ -92,28 +92,27 @@ def _buyer(http: OverHttp, holds: list[HttpHold]) -> Callable[[int], Awaitable[V
         if hold is None:
             return None
         connection = http.connections[client]
-        held = await connection.send(hold.request)
-        if held.status != 201:
-            return Verdict.REFUSED if held.status == 409 else Verdict.FAILED
-        # From here on it is somebody's, whatever becomes of the rest.
-        http.promised.append(hold.hold_id)
+        held = http.judge_hold(hold, await connection.send(hold.request))
+        if held is not Verdict.DONE:
+            return held
         headers = f"Authorization: {hold.bearer}\r\nIdempotency-Key: once\r\n"
         path = f"/api/booking/holds/{hold.hold_id}/checkout"
-        begun = await connection.send(post(path, headers, _CHECKOUT))
-        if begun.status != 201:
+        begun = http.judge(await connection.send(post(path, headers, _CHECKOUT)))
+        if begun is not Verdict.DONE:
             return Verdict.FAILED
-        return await _booked(connection, hold)
+        return await _booked(http, connection, hold)
 
     return buy
 
 
-async def _booked(connection: Connection, hold: HttpHold) -> Verdict:
+async def _booked(http: OverHttp, connection: Connection, hold: HttpHold) -> Verdict:
     request = get_as(f"/api/booking/bookings/bkg_{hold.hold_id[4:]}", hold.bearer)
     give_up_at_s = asyncio.get_running_loop().time() + BOOKED_WITHIN_S
     while asyncio.get_running_loop().time() < give_up_at_s:
         if (await connection.send(request)).status == 200:
             return Verdict.DONE
         await asyncio.sleep(ASK_AGAIN_S)
+    http.errors[f"{OURS}: no booking in {BOOKED_WITHIN_S} s"] += 1
     return Verdict.FAILED
 
 

@@ -45,7 +45,7 @@ async def _run(bench: Bench) -> ScenarioResult:
                 if number:
                     rate = measured.answer_rate_per_s
                     result.add(contender, measured._replace(rate_per_s=rate))
-        await below.audit(bench)
+        await below.audit(bench, result)
     for other in names[:-1]:
         result.ratio_of_rates(OURS, other)
     return result

@@ -55,7 +55,7 @@ async def _run(bench: Bench, dsn: str) -> ScenarioResult:
     async with below_http(bench) as below:
         await _saturate(bench, below, result)
         await _ask_alone(bench, below, dsn, result)
-        await below.audit(bench)
+        await below.audit(bench, result)
     for other in bench.options.others:
         result.ratio_of_rates(OURS, other)
     if "redlock_per_show" in result.rounds:

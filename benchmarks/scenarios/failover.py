@@ -55,7 +55,7 @@ async def _run(bench: Bench, config: ActorsConfig) -> ScenarioResult:
             first_s.append(trial.first_new_hold_s)
             unknown += trial.unknown
             unanswered += trial.unanswered
-        await below.audit(bench)
+        await below.audit(bench, result)
     result.figures |= {
         "first_new_hold_median_s": statistics.median(first_s),
         "first_new_hold_worst_s": max(first_s),

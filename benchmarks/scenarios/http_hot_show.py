@@ -26,7 +26,6 @@ from benchmarks.over_http import (
     OverHttp,
     close_all,
     over_http,
-    verdict_of,
 )
 from benchmarks.results import Aim, ScenarioResult
 
@@ -59,7 +58,7 @@ async def _run(bench: Bench, ports: dict[int, list[int]]) -> ScenarioResult:
         for connections in lines.values():
             close_all(connections)
         await _at_half(bench, http, result)
-        await http.audit(bench)
+        await http.audit(bench, result)
     to_no_op = result.ratio_of_rates(OURS, "no_op")
     for other in bench.options.others:
         result.ratio_of_rates(OURS, other)
@@ -140,7 +139,7 @@ async def _at_half(bench: Bench, http: OverHttp, result: ScenarioResult) -> None
     pool = ConnectionPool(connections)
 
     async def ask_nothing(_: int) -> Verdict:
-        return verdict_of(await pool.send(NO_OP))
+        return http.judge(await pool.send(NO_OP), contender="no_op_at_half")
 
     for number in range(bench.options.rounds + 1):
         moments = arrivals(rate, seconds if number else min(seconds, 0.5), seed=number)
@@ -163,9 +162,7 @@ def _holder(
     http: OverHttp, pool: ConnectionPool, holds: list[HttpHold]
 ) -> Callable[[int], Awaitable[Verdict]]:
     async def ask(number: int) -> Verdict:
-        verdict = verdict_of(await pool.send(holds[number].request))
-        if verdict is Verdict.DONE:
-            http.promised.append(holds[number].hold_id)
-        return verdict
+        hold = holds[number]
+        return http.judge_hold(hold, await pool.send(hold.request))
 
     return ask

@@ -25,7 +25,6 @@ import uvloop
 from benchmarks.below_http import SEATS_MAX, new_show_name
 from benchmarks.bench import Bench
 from benchmarks.contenders.contender import ShowSpec
-from benchmarks.contenders.line_up import OURS
 from benchmarks.load.crowd import EVERY_S, Crowd, Way
 from benchmarks.load.http_client import ConnectionPool, open_connections, post
 from benchmarks.load.open_model import arrivals, client_was_late, run_open
@@ -37,7 +36,6 @@ from benchmarks.over_http import (
     OverHttp,
     close_all,
     over_http,
-    verdict_of,
 )
 from benchmarks.results import Aim, ScenarioResult
 
@@ -75,7 +73,7 @@ async def _run(bench: Bench) -> ScenarioResult:
         rate = SHARE_OF_SATURATION * await _saturation(bench, http)
         result.figures["offered_per_s"] = rate
         await _take_turns(bench, http, rate, result)
-        await http.audit(bench)
+        await http.audit(bench, result)
     control = _ratio(result.median(NO_OPS).p99_ms, result.median(ALONE).p99_ms)
     result.ratios[f"p99_{NO_OPS}_to_alone"] = control
     for name, what in ((AT_ONCE, "200 logins at once, every second"), (WAITING, "200 waiting")):
@@ -161,13 +159,9 @@ async def _wait_for_passwords(port: int) -> None:
 def _holder(
     http: OverHttp, pool: ConnectionPool, holds: list[HttpHold]
 ) -> Callable[[int], Awaitable[Verdict]]:
-    promised = http.promised_of(OURS)
-
     async def ask(number: int) -> Verdict:
-        verdict = verdict_of(await pool.send(holds[number].request))
-        if verdict is Verdict.DONE:
-            promised.append(holds[number].hold_id)
-        return verdict
+        hold = holds[number]
+        return http.judge_hold(hold, await pool.send(hold.request))
 
     return ask
 

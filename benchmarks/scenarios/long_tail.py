@@ -70,7 +70,7 @@ async def _run(bench: Bench, house: WholeHouse) -> ScenarioResult:
         memory = house.show_actors()
         result.figures["show_actors"] = len(actors)
         result.figures["show_actors_mib"] = sum(memory[pid] for pid in actors) / MIB
-        await http.audit(bench)
+        await http.audit(bench, result)
     ratio = result.ratio_of_rates(OURS, HOT)
     result.aims += [
         Aim.at_least(f"{NAME}: holds on {shows:,} shows to holds on one", ratio, 0.5, "x"),

@@ -32,7 +32,7 @@ from benchmarks.load.http_client import Connection, ConnectionPool, get
 from benchmarks.load.open_model import arrivals, run_open
 from benchmarks.load.rounds import Round, Verdict
 from benchmarks.load.slow_clients import HOST, SlowReport
-from benchmarks.over_http import HttpHold, OverHttp, over_http, verdict_of
+from benchmarks.over_http import HttpHold, OverHttp, over_http
 from benchmarks.results import Aim, ScenarioResult
 from benchmarks.statement_counts import statement_counts
 from benchmarks.whole_house import WholeHouse
@@ -78,7 +78,7 @@ async def _run(bench: Bench, house: WholeHouse) -> ScenarioResult:
                 for connection in connections:
                     connection.close()
             await _flood(bench, door, house, result)
-        await http.audit(bench)
+        await http.audit(bench, result)
     return result
 
 
@@ -184,12 +184,9 @@ class _Buyers:
 
         async def ask(number: int) -> Verdict:
             if number % 2:
-                return verdict_of(await self.pool.send(self._map))
+                return self.http.judge(await self.pool.send(self._map))
             hold = mine[number // 2]
-            verdict = verdict_of(await self.pool.send(hold.request))
-            if verdict is Verdict.DONE:
-                self.http.promised.append(hold.hold_id)
-            return verdict
+            return self.http.judge_hold(hold, await self.pool.send(hold.request))
 
         return await run_open(moments, ask)
 

@@ -51,7 +51,7 @@ async def _run(bench: Bench) -> ScenarioResult:
                 measured = await below.run(contender, requests[runs:], seconds)
                 if number:
                     result.add(contender, measured)
-        await below.audit(bench, leg_count=LEGS)
+        await below.audit(bench, result, leg_count=LEGS)
     for other in names[:-1]:
         result.ratio_of_rates(OURS, other)
     return result

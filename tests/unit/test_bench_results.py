@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks.load.http_client import Answer
 from benchmarks.load.rounds import Round, Tally, Verdict, median_round, quantile
 from benchmarks.machine import describe_machine, was_busy
+from benchmarks.over_http import HttpHold, OverHttp
 from benchmarks.report.ladder import RUNGS
 from benchmarks.report.page import write_page
 from benchmarks.report.text import describe_run, describe_scenario, write_table
@@ -219,3 +221,20 @@ def test_a_tally_counts_verdicts_and_rates_only_what_is_done() -> None:
 )
 def test_figures_are_shown_short(figure: float, shown: str) -> None:
     assert in_short(figure) == shown
+
+
+def test_errors_are_told_with_what_they_were() -> None:
+    http = OverHttp(*[cast(Any, None)] * 6)
+    hold = HttpHold("hld_1", b"")
+    busy = Answer(503, b"", b'{"type": "about:blank", "code": "BUSY", "status": 503}')
+    answers = [Answer(201, b"", b""), busy, busy, Answer(0, b"", b""), Answer(500, b"", b"oops")]
+    verdicts = [http.judge_hold(hold, answer, contender="redlock") for answer in answers]
+    result = ScenarioResult("http_hot_show", "")
+    result.note_errors(http.errors)
+    assert verdicts == [Verdict.DONE] + [Verdict.FAILED] * 4
+    assert http.promised_of("redlock") == ["hld_1"]
+    assert result.notes == [
+        "errors of redlock: 503 BUSY (2)",
+        "errors of redlock: no answer (1)",
+        "errors of redlock: 500 (1)",
+    ]
