@@ -2,9 +2,10 @@
 
 Theory of operation
 -------------------
-A batch of commands arrives. Shows that are not in memory are activated first. Then, in one
-event-loop step, every command is decided and applied and the events of each show are appended
-to the journal. Then the actor waits until what it decided on is durable, and answers.
+A batch of commands arrives. Shows that are not in memory are activated first; for one that takes
+long only its own callers wait, by asking again. Then, in one event-loop step, every command is
+decided and applied and the events of each show are appended to the journal. Then the actor waits
+until what it decided on is durable, and answers.
 
     submit -> activate missing shows -> [ decide, apply, ... append ] -> durable -> answer
               (await)                      one event-loop step           (await)
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from heapq import heappop, heappush
@@ -73,7 +75,18 @@ SHOWS_KEPT_AT_ONCE_MAX = 100
 """At one tick: looking after thousands of shows at once would hold up every command. Nothing is in
 a hurry here; ten thousand shows have their turn every ten seconds."""
 
+ACTIVATION_AWAITED_S = 0.25
+"""So long after its activation began, a batch waits for a show. Then its neighbours are answered
+without it, and whoever asks for it hears that nothing was done."""
+
 _PENDING: Fault = ShowUnavailable("the show is being activated")
+
+
+class _Activating(NamedTuple):
+    """A show on its way into memory."""
+
+    task: asyncio.Task[Fault | None]
+    begun_at_s: float
 
 
 class _Step(NamedTuple):
@@ -129,7 +142,7 @@ class ShowActor:
         self._on_idle = on_idle
         self._publisher = publisher or NoPublisher()
         self._live: dict[ShowId, LiveShow] = {}
-        self._activating: dict[ShowId, asyncio.Task[Fault | None]] = {}
+        self._activating: dict[ShowId, _Activating] = {}
         # When to look at which show; a show that is not awaited then has left, or comes later.
         self._deadlines: list[tuple[int, ShowId]] = []
         self._to_keep: list[ShowId] | None = None
@@ -157,7 +170,7 @@ class ShowActor:
         try:
             # Not a set: in which order shows are activated must be the same in every run.
             missing = dict.fromkeys([each for each, _ in requests if each not in self._live])
-            faults = await self._activate_all(missing) if missing else {}
+            faults = await self._activate_all(missing, ACTIVATION_AWAITED_S) if missing else {}
             step = self._step(requests, faults)
             return self._reply(requests, step, await self._wait_durable(step))
         finally:
@@ -179,7 +192,7 @@ class ShowActor:
         """Let a show go and finish what is in flight for it, so that another actor can own it."""
         activating = self._activating.get(show_id)
         if activating is not None:
-            await asyncio.wait([activating])
+            await asyncio.wait([activating.task])
         self._drop(show_id, "handed over")
         await self._settle(show_id)
 
@@ -201,7 +214,7 @@ class ShowActor:
         activating = self._activating.get(show_id)
         if activating is not None:
             # It may have read the catalogue already.
-            await asyncio.wait([activating])
+            await asyncio.wait([activating.task])
         self._drop(show_id, "its facts have changed")
         faults = await self._activate_all([show_id])
         self._forget_unused_choosers()
@@ -386,18 +399,35 @@ class ShowActor:
 
     # -- activation and passivation ---------------------------------------------------------
 
-    async def _activate_all(self, show_ids: Iterable[ShowId]) -> dict[ShowId, Fault]:
-        """Activate these shows, each once however many callers wait for it."""
-        tasks: dict[ShowId, asyncio.Task[Fault | None]] = {}
+    async def _activate_all(
+        self, show_ids: Iterable[ShowId], within_s: float = math.inf
+    ) -> dict[ShowId, Fault]:
+        """Activate these shows, each once however many callers wait for it.
+
+        Returns:
+            The shows that are not active, with the reason. ``within_s`` after its activation began,
+            a show is not waited for any more; the activation goes on.
+        """
+        now_s = asyncio.get_running_loop().time()
+        all_of_them: dict[ShowId, _Activating] = {}
         for show_id in show_ids:
-            task = self._activating.get(show_id)
-            if task is None:
-                task = asyncio.ensure_future(self._activate(show_id))
-                self._activating[show_id] = task
-                task.add_done_callback(partial(self._activated, show_id))
-            tasks[show_id] = task
-        await asyncio.shield(asyncio.gather(*tasks.values()))
-        return {show_id: fault for show_id, task in tasks.items() if (fault := task.result())}
+            activating = self._activating.get(show_id)
+            if activating is None:
+                activating = _Activating(asyncio.ensure_future(self._activate(show_id)), now_s)
+                self._activating[show_id] = activating
+                activating.task.add_done_callback(partial(self._activated, show_id))
+            all_of_them[show_id] = activating
+        left_s = {each.task: each.begun_at_s + within_s - now_s for each in all_of_them.values()}
+        awaited = [task for task, seconds in left_s.items() if seconds > 0]
+        if awaited:
+            longest_s = max(left_s.values())
+            await asyncio.wait(awaited, timeout=longest_s if longest_s < math.inf else None)
+        faults: dict[ShowId, Fault] = {}
+        for show_id, (task, _) in all_of_them.items():
+            fault = task.result() if task.done() else _PENDING
+            if fault is not None:
+                faults[show_id] = fault
+        return faults
 
     def _activated(self, show_id: ShowId, _: asyncio.Task[Fault | None]) -> None:
         del self._activating[show_id]

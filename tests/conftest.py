@@ -74,10 +74,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A shell starts what it puts in the background without Ctrl-C, and that would be inherited by
-    # every process whose end at a Ctrl-C is tested here.
+    # A shell starts what it puts in the background without Ctrl-C, and nohup what shall outlive its
+    # terminal without SIGHUP. Every process whose end is tested here would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # We go on ignoring it; a handler, unlike SIG_IGN, is not inherited.
+        signal.signal(signal.SIGHUP, lambda *_: None)
     for variable in [name for name in os.environ if name.startswith("HOUSEFULL_")]:
         del os.environ[variable]
     # Whoever looks for an actor where no Ray is would start one, dashboard and all, and not notice.

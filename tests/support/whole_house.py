@@ -58,10 +58,19 @@ class WholeHouse(NamedTuple):
 @contextmanager
 def whole_house(data: Path) -> Iterator[WholeHouse]:
     """Start it as a user does and stop it again, if nobody has. Call from the main thread."""
-    with PortReservation() as reserved:
-        names = ("gateway", "gateway-http", "gateway-metrics")
-        ports = {name: reserved.choose(name, host="0.0.0.0").port for name in names}
-    settings = {
+    # The taken one first: with the others given back, it could be one of them.
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with PortReservation() as reserved:
+            names = ("gateway", "gateway-http", "gateway-metrics")
+            ports = {name: reserved.choose(name, host="0.0.0.0").port for name in names}
+        taken_port = taken.getsockname()[1]
+        settings = _settings(ports, taken_port)
+        with launched_house(data, "haproxy", command=COMMAND, **settings) as house:
+            yield WholeHouse(house, ports, taken_port)
+
+
+def _settings(ports: dict[str, int], http_port: int) -> dict[str, str]:
+    return {
         "gateway": "on",
         "gateway_host": "0.0.0.0",
         "gateway_port": str(ports["gateway"]),
@@ -78,9 +87,5 @@ def whole_house(data: Path) -> Iterator[WholeHouse]:
         # Never there.
         "smtp_url": f"smtps://house:{MAIL_PASSWORD}@127.0.0.1:1",
         "mail_from": "tickets@house.example",
+        "http_port": str(http_port),
     }
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        settings["http_port"] = str(port)
-        with launched_house(data, "haproxy", command=COMMAND, **settings) as house:
-            yield WholeHouse(house, ports, port)

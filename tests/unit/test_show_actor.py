@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from reservation.commands import ReleaseHold
+from actors.show_actor import ShowActor
+from actors.show_ref import ShowRefs, Submit
+from reservation.commands import HoldSeats, ReleaseHold
 from reservation.events import BookingConfirmed, Event, SeatsHeld
 from reservation.faults import (
     Fenced,
@@ -17,11 +19,13 @@ from reservation.faults import (
 from reservation.ids import ShowId
 from reservation.rejections import Rejected, Rejection
 from reservation.seat_map import Repeated
+from reservation.show import Show
 from tests.support.house import (
     ID,
     NEIGHBOUR,
     SHOW,
     MemoryHouse,
+    Shelf,
     SlowJournal,
     ask,
     ask_all,
@@ -181,6 +185,85 @@ async def test_a_cancelled_caller_does_not_cancel_an_activation_that_others_wait
     impatient.cancel()
     assert isinstance(await patient, SeatsHeld)
     assert house.shelf.loads == 2, "once before the epoch is taken, and once after it"
+
+
+class Closed(Shelf):
+    """A source that does not answer for one show until it is opened."""
+
+    def __init__(self, closed: ShowId, *shows: Show) -> None:
+        super().__init__(*shows)
+        self.closed = closed
+        self.opened = asyncio.Event()
+
+    async def load_show(self, show_id: ShowId) -> Show | None:
+        if show_id == self.closed:
+            await self.opened.wait()
+        return await super().load_show(show_id)
+
+
+@pytest.fixture
+def closed(house: MemoryHouse, monkeypatch: pytest.MonkeyPatch) -> Closed:
+    """The neighbour cannot be read."""
+    monkeypatch.setattr("actors.show_actor.ACTIVATION_AWAITED_S", 0.05)
+    house.shelf = Closed(NEIGHBOUR.show_id, SHOW, NEIGHBOUR)
+    return house.shelf
+
+
+async def test_a_show_that_is_slow_to_activate_holds_up_nobody_else(
+    house: MemoryHouse, closed: Closed
+) -> None:
+    actor = house.start_actor()
+    early, late = hold(NEIGHBOUR.show_id, 1), hold(NEIGHBOUR.show_id, 2)
+
+    async def ask_both(command: HoldSeats, seat: int) -> list[object]:
+        batch = [(NEIGHBOUR.show_id, command), (ID, hold(ID, seat))]
+        async with asyncio.timeout(20):
+            return list((await actor.submit(batch)).answers)
+
+    waiting, held = await ask_both(early, 1)
+    assert isinstance(waiting, ShowUnavailable)
+    assert isinstance(held, SeatsHeld)
+    # It is late already, and nobody waits for it any more.
+    second = asyncio.ensure_future(ask_both(late, 2))
+    await turn()
+    waiting, held = second.result()
+    assert isinstance(waiting, ShowUnavailable)
+    assert isinstance(held, SeatsHeld)
+    assert house.events(NEIGHBOUR.show_id) == []
+    closed.opened.set()
+    await turn()
+    assert isinstance(await ask(actor, NEIGHBOUR.show_id, early), SeatsHeld)
+    assert isinstance(await ask(actor, NEIGHBOUR.show_id, late), SeatsHeld)
+    assert closed.loads == 4, "each show once before its epoch is taken, and once after it"
+
+
+def refs_to(actor: ShowActor, *, ask_deadline_ms: int) -> ShowRefs:
+    async def locate(show_id: ShowId) -> str:
+        return actor.name
+
+    async def connect(name: str) -> Submit:
+        return actor.submit
+
+    return ShowRefs(locate, connect, ask_deadline_ms=ask_deadline_ms)
+
+
+async def test_callers_of_a_slow_show_are_answered_as_soon_as_it_is_active(
+    house: MemoryHouse, closed: Closed
+) -> None:
+    refs = refs_to(house.start_actor(), ask_deadline_ms=20_000)
+    asking = asyncio.ensure_future(refs.ask(NEIGHBOUR.show_id, hold(NEIGHBOUR.show_id, 1)))
+    assert isinstance(await refs.ask(ID, hold(ID, 1)), SeatsHeld)
+    assert not asking.done()
+    closed.opened.set()
+    assert isinstance(await asking, SeatsHeld)
+
+
+async def test_callers_of_a_show_that_does_not_activate_know_that_nothing_was_done(
+    house: MemoryHouse, closed: Closed
+) -> None:
+    refs = refs_to(house.start_actor(), ask_deadline_ms=300)
+    with pytest.raises(ShowUnavailable):
+        await refs.ask(NEIGHBOUR.show_id, hold(NEIGHBOUR.show_id, 1))
 
 
 async def test_a_hold_whose_caller_hung_up_and_whose_append_failed_is_never_acknowledged(
