@@ -4,8 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reservation.commands import CancelBooking, Command, ConfirmHold, HoldSeats, ReleaseHold
-from reservation.events import BookingConfirmed, Event, HoldExpired, HoldReleased, SeatsHeld
+import pytest
+
+from reservation.commands import (
+    CancelBooking,
+    CancelShow,
+    Command,
+    ConfirmHold,
+    ExtendHold,
+    HoldSeats,
+    ReleaseHold,
+)
+from reservation.events import (
+    BookingConfirmed,
+    Event,
+    HoldExpired,
+    HoldReleased,
+    SeatsHeld,
+    ShowCancelled,
+)
 from reservation.faults import Fault, NotDone, OutcomeUnknown
 from reservation.ids import CustomerId, booking_id_of
 from reservation.rejections import Rejected, Rejection
@@ -24,6 +41,8 @@ POLICY = SalesPolicy(
 )
 SHOW = make_show("checked", plan=make_plan(10), policy=POLICY)
 ID = SHOW.show_id
+RELEASED = Rejected(Rejection.HOLD_RELEASED)
+EXPIRED = Rejected(Rejection.HOLD_EXPIRED)
 TAKEN = Rejected(Rejection.SEAT_UNAVAILABLE, (1,))
 
 
@@ -109,6 +128,31 @@ def test_a_booked_seat_does_not_come_back_with_time() -> None:
     assert book.broken() == {"I9"}
 
 
+@pytest.mark.parametrize(
+    ("cancelled_at_ms", "answers", "broken"),
+    [
+        (500, [RELEASED, RELEASED], set()),
+        (500, [EXPIRED], {"I9"}),
+        (1_500, [EXPIRED, EXPIRED], set()),
+        (1_500, [RELEASED, RELEASED], set()),
+        (1_500, [RELEASED, EXPIRED], {"I9"}),
+        (1_500, [EXPIRED, RELEASED], {"I9"}),
+    ],
+)
+def test_a_cancelled_show_ends_a_hold_unless_its_deadline_has(
+    cancelled_at_ms: int, answers: list[Rejected], broken: set[str]
+) -> None:
+    book = Book()
+    book.say(5, 15, ANN, ANNS)
+    at_ms = cancelled_at_ms
+    book.say(at_ms - 5, at_ms + 5, CancelShow("storm"), ShowCancelled("storm", (), at_ms))
+    for number, answer in enumerate(answers):
+        at_ms = 2_000 + 100 * number
+        book.say(at_ms, at_ms + 10, _extend(), answer)
+        book.say(at_ms + 20, at_ms + 30, ANN, Repeated(ANNS))
+    assert book.broken() == broken
+
+
 def test_an_unknown_release_explains_that_the_seat_was_free() -> None:
     book = Book()
     book.say(5, 15, ANN, ANNS)
@@ -137,6 +181,10 @@ def test_a_refusal_may_lag_behind_others_but_never_behind_its_own_session() -> N
     assert book.broken(stale_ms=200) == set()
     book.say(120, 130, BOB, TAKEN, session="a")
     assert book.broken(stale_ms=200) == {"I9"}
+
+
+def _extend() -> Command:
+    return ExtendHold(ANNS.hold_id, ANNS.customer_id)
 
 
 def _release() -> Command:

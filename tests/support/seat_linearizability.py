@@ -38,7 +38,10 @@ from tests.support.operations import NEVER, Operation, Told, Verdict, Violation
 
 VISITS_MAX = 20_000
 
-_ABSENT, _LIVE, _BOOKED, _RELEASED, _EXPIRED, _CANCELLED = range(6)
+_ABSENT, _LIVE, _BOOKED, _RELEASED, _EXPIRED, _CANCELLED, _ENDED = range(7)
+"""A hold that a cancelled show ended after its deadline may have ended before: ``_ENDED`` is either
+released or expired, and the first answer about it says which."""
+
 _KEEPING = (_LIVE, _BOOKED)
 
 
@@ -310,8 +313,7 @@ def _take(step: _Step, state: _State, masks: list[int], limit_ms: float) -> _Sta
         case "unblock":
             return (False, holds) if is_blocked else None
         case "stop":
-            ended = [(_RELEASED, at) if status == _LIVE else (status, at) for status, at in holds]
-            return is_blocked, tuple(ended)
+            return is_blocked, tuple(_stopped(hold, limit_ms) for hold in holds)
         case "block":
             freed = None if is_blocked else _free(holds, masks, -1, limit_ms)
             return None if freed is None else (True, freed)
@@ -323,16 +325,21 @@ _NEEDS = {
     "extend": (_LIVE,),
     "release": (_LIVE,),
     "cancel": (_BOOKED,),
-    "hold again": (_LIVE, _BOOKED, _RELEASED, _EXPIRED, _CANCELLED),
+    "hold again": (_LIVE, _BOOKED, _RELEASED, _EXPIRED, _CANCELLED, _ENDED),
     "extend again": (_LIVE,),
-    "release again": (_RELEASED,),
+    "release again": (_RELEASED, _ENDED),
     "confirm again": (_BOOKED,),
     "cancel again": (_CANCELLED,),
     "sold": (_BOOKED, _CANCELLED),
-    "not sold": (_ABSENT, _LIVE, _RELEASED, _EXPIRED),
+    "not sold": (_ABSENT, _LIVE, _RELEASED, _EXPIRED, _ENDED),
     "not found": (_ABSENT,),
 }
-_BECOMES = {"confirm": _BOOKED, "release": _RELEASED, "cancel": _CANCELLED}
+_BECOMES = {
+    "confirm": _BOOKED,
+    "release": _RELEASED,
+    "release again": _RELEASED,
+    "cancel": _CANCELLED,
+}
 
 
 def _take_hold(step: _Step, state: _State, masks: list[int], limit_ms: float) -> _State | None:
@@ -345,6 +352,8 @@ def _take_hold(step: _Step, state: _State, masks: list[int], limit_ms: float) ->
         return None if freed is None else _put(False, freed, step.hold, _LIVE, step.deadline_ms)
     if step.kind == "expired":
         # From its deadline on a hold is over for its customer, though not yet for the seat.
+        if status == _ENDED:
+            return _put(is_blocked, holds, step.hold, _EXPIRED, deadline_ms)
         is_over = status == _EXPIRED or (status == _LIVE and deadline_ms <= limit_ms)
         return state if is_over else None
     if status not in _NEEDS[step.kind]:
@@ -354,6 +363,13 @@ def _take_hold(step: _Step, state: _State, masks: list[int], limit_ms: float) ->
     if step.kind in _BECOMES:
         return _put(is_blocked, holds, step.hold, _BECOMES[step.kind], deadline_ms)
     return state
+
+
+def _stopped(hold: tuple[int, float], limit_ms: float) -> tuple[int, float]:
+    status, deadline_ms = hold
+    if status != _LIVE:
+        return hold
+    return (_RELEASED if deadline_ms > limit_ms else _ENDED), deadline_ms
 
 
 def _free(
