@@ -275,6 +275,8 @@ class RemoteShowActor:
                 raise ShowUnavailable(f"{self._name} has left") from error
             raise OutcomeUnknown(f"{self._name} was ended while it was asked") from error
         except ActorUnavailableError as error:
+            # It may come back on this node.
+            self._is_far = False
             if _NEVER_SENT in str(error):
                 raise ShowUnavailable(f"{self._name} is being restarted") from error
             raise OutcomeUnknown(f"{self._name} stopped while it was asked") from error

@@ -88,9 +88,11 @@ async def test_a_command_under_way_when_its_actor_crashes_is_unknown(probe: Prob
     pid = await probe.pid()
     asking = asyncio.ensure_future(probe.remote([]))
     await asyncio.sleep(0.3)
+    assert probe.remote._is_far
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(OutcomeUnknown):
         await asking
+    assert not probe.remote._is_far, "the next command has to ask whether it came back here"
 
 
 async def test_a_command_to_an_actor_that_is_being_restarted_is_not_done(probe: Probe) -> None:
