@@ -162,7 +162,7 @@ def running_ray() -> Iterator[None]:
             else:
                 os.environ[name] = value
         shutil.rmtree(directory)
-    assert alive == []
+    assert alive == [], f"still there: {alive}"
 
 
 @asynccontextmanager
