@@ -203,16 +203,18 @@ class Closed(Shelf):
 
 @pytest.fixture
 def closed(house: MemoryHouse, monkeypatch: pytest.MonkeyPatch) -> Closed:
-    """The neighbour cannot be read."""
-    monkeypatch.setattr("actors.show_actor.ACTIVATION_AWAITED_S", 0.05)
+    """The neighbour cannot be read; the other show has all the time that a busy machine takes."""
+    monkeypatch.setattr("actors.show_actor.ACTIVATION_AWAITED_S", 20.0)
     house.shelf = Closed(NEIGHBOUR.show_id, SHOW, NEIGHBOUR)
     return house.shelf
 
 
 async def test_a_show_that_is_slow_to_activate_holds_up_nobody_else(
-    house: MemoryHouse, closed: Closed
+    house: MemoryHouse, closed: Closed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     actor = house.start_actor()
+    await ask(actor, ID, hold(ID, 0))
+    monkeypatch.setattr("actors.show_actor.ACTIVATION_AWAITED_S", 0.05)
     early, late = hold(NEIGHBOUR.show_id, 1), hold(NEIGHBOUR.show_id, 2)
 
     async def ask_both(command: HoldSeats, seat: int) -> list[object]:
@@ -248,8 +250,9 @@ def refs_to(actor: ShowActor, *, ask_deadline_ms: int) -> ShowRefs:
 
 
 async def test_callers_of_a_slow_show_are_answered_as_soon_as_it_is_active(
-    house: MemoryHouse, closed: Closed
+    house: MemoryHouse, closed: Closed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("actors.show_actor.ACTIVATION_AWAITED_S", 0.05)
     refs = refs_to(house.start_actor(), ask_deadline_ms=20_000)
     asking = asyncio.ensure_future(refs.ask(NEIGHBOUR.show_id, hold(NEIGHBOUR.show_id, 1)))
     assert isinstance(await refs.ask(ID, hold(ID, 1)), SeatsHeld)
@@ -259,9 +262,12 @@ async def test_callers_of_a_slow_show_are_answered_as_soon_as_it_is_active(
 
 
 async def test_callers_of_a_show_that_does_not_activate_know_that_nothing_was_done(
-    house: MemoryHouse, closed: Closed
+    house: MemoryHouse, closed: Closed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refs = refs_to(house.start_actor(), ask_deadline_ms=300)
+    monkeypatch.setattr("actors.show_actor.ACTIVATION_AWAITED_S", 0.05)
+    # The first answer is the last one: after the pause it would be too late for another.
+    monkeypatch.setattr("actors.show_ref.RETRY_PAUSE_MS", 10_000)
+    refs = refs_to(house.start_actor(), ask_deadline_ms=1_000)
     with pytest.raises(ShowUnavailable):
         await refs.ask(NEIGHBOUR.show_id, hold(NEIGHBOUR.show_id, 1))
 
